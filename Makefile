@@ -1,0 +1,56 @@
+# dvnt_ticketing: the extension (PGXS), the relay, and the commands that a person types.
+#   make demo   sells, signs and scans a ticket on a throw-away cluster, and shows it
+#   make test   installs, builds and tests everything
+EXTENSION = dvnt_ticketing
+EXTVERSION = 1.0
+
+MODULE_big = dvnt_ticketing
+# Pure files: no SPI, no catalog; unit tests and fuzzers link them alone.
+PURE_OBJS = src/fees.o src/keyring.o src/qr_payload.o src/stripe_form.o src/stripe_signature.o src/webhook_payload.o
+OBJS = $(PURE_OBJS) \
+	src/answer.o src/arguments.o src/await.o src/cart.o src/checkins.o src/checkout.o src/clock.o \
+	src/dvnt_ticketing.o src/guc.o src/holds.o src/housekeeping.o src/invariants.o src/inventory.o \
+	src/locks.o src/orders.o src/qr_image.o src/refusal.o src/relay.o src/requests.o src/secrets.o \
+	src/spi_plan.o src/stripe_effects.o src/stripe_events.o src/stripe_requests.o src/tickets.o
+
+# The install script is its parts in this order.
+SQL_PARTS = owner clock cart inventory holds orders checkout await tickets qr_image stripe_requests relay \
+	stripe_events checkins housekeeping invariants ownership
+DATA_built = $(EXTENSION)--$(EXTVERSION).sql
+
+PG_CPPFLAGS = -Isrc
+PG_CFLAGS = -Wall -Wextra -Werror -Wno-unused-parameter -Wno-missing-field-initializers -Wno-sign-compare
+SHLIB_LINK = -lcrypto -lqrencode
+EXTRA_CLEAN = src/relay/dvnt_stripe_relay $(wildcard src/relay/*.o src/relay/*.d) results
+
+REGRESS = $(sort $(notdir $(basename $(wildcard test/sql/*.sql))))
+REGRESS_OPTS = --inputdir=test --use-existing --dbname=$(or $(PGDATABASE),contrib_regression)
+ISOLATION = $(sort $(notdir $(basename $(wildcard test/specs/*.spec))))
+ISOLATION_OPTS = --inputdir=test --outputdir=. --use-existing --dbname=$(or $(PGDATABASE),contrib_regression)
+
+# No bitcode: it needs the very clang that PostgreSQL was built with, and saves nothing here.
+override with_llvm = no
+
+PG_CONFIG ?= pg_config
+PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
+
+# The commands below install what is missing first, PGXS included; the rest needs PGXS.
+.DEFAULT_GOAL := all
+.PHONY: demo test
+demo:
+	scripts/demo
+test:
+	scripts/test
+
+ifneq ($(PGXS),)
+include $(PGXS)
+
+all: src/relay/dvnt_stripe_relay
+
+$(OBJS): $(wildcard src/*.h)
+
+$(EXTENSION)--$(EXTVERSION).sql: $(SQL_PARTS:%=sql/%.sql)
+	{ printf '%s\n' '\echo Use "CREATE EXTENSION $(EXTENSION)" to load this file. \quit'; cat $^; } >$@.new && mv $@.new $@
+endif
+
+include src/relay/relay.mk

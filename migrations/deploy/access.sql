@@ -1,0 +1,4 @@
+-- Who may call what.
+BEGIN;
+\ir ../lib/grants.sql
+COMMIT;

@@ -1,0 +1,27 @@
+-- Housekeeping by pg_cron, where it is there. Nothing depends on a job having run.
+BEGIN;
+DO $$
+DECLARE
+  job record;
+BEGIN
+  IF NOT EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_cron')
+     AND current_setting('cron.database_name', true) = current_database()
+     AND EXISTS (SELECT FROM pg_available_extensions WHERE name = 'pg_cron') THEN
+    CREATE EXTENSION pg_cron;
+  END IF;
+  IF NOT EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_cron') THEN
+    RAISE NOTICE 'pg_cron is not in database "%": no jobs were installed', current_database()
+      USING HINT = 'Holds expire and payments arrive all the same. To keep tables small and ticket_types.quantity_sold fresh, run ticketing.release_expired_holds(), sync_quantity_sold(), sweep_stripe() and prune() every minute from elsewhere.';
+    RETURN;
+  END IF;
+  FOR job IN SELECT * FROM (VALUES
+    ('dvnt_ticketing: release expired holds', '* * * * *', 'SELECT ticketing.release_expired_holds()'),
+    ('dvnt_ticketing: roll up quantity_sold', '* * * * *', 'SELECT ticketing.sync_quantity_sold()'),
+    ('dvnt_ticketing: sweep stripe', '* * * * *', 'SELECT ticketing.sweep_stripe()'),
+    ('dvnt_ticketing: prune', '*/5 * * * *', 'SELECT ticketing.prune()')) AS j (name, schedule, command)
+  LOOP
+    PERFORM cron.schedule_in_database(job.name, job.schedule, job.command, current_database(), 'dvnt_ticketing_cron');
+  END LOOP;
+END
+$$;
+COMMIT;

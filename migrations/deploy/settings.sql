@@ -1,0 +1,102 @@
+-- Trusted copies of what clients can rewrite in public: who hosts an event, and whose Stripe account is
+-- paid. Copied at adoption and when an event or account first appears; later changes in public are
+-- drift, never obeyed.
+BEGIN;
+\ir ../lib/park.sql
+SET LOCAL lock_timeout = '2s';
+SELECT pg_temp.unpark('ticketing', t) FROM unnest(ARRAY['event_settings', 'payees', 'installation']) t;
+
+CREATE TABLE IF NOT EXISTS ticketing.event_settings (
+  event_id      integer PRIMARY KEY,
+  host_id       text,
+  capacity      integer CHECK (capacity >= 0),
+  hold_ttl      interval CHECK (hold_ttl > '0'),
+  suite         smallint NOT NULL DEFAULT 1 CHECK (suite IN (1, 2)),
+  doors_open    timestamptz,
+  doors_close   timestamptz,
+  reentry       boolean NOT NULL DEFAULT false,
+  refund_policy jsonb NOT NULL DEFAULT '{}',
+  recorded_at   timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+COMMENT ON TABLE ticketing.event_settings IS 'The engine''s own copy of what decides about an event''s money and doors.';
+COMMENT ON COLUMN ticketing.event_settings.capacity IS 'Places over all tiers; NULL: no limit.';
+COMMENT ON COLUMN ticketing.event_settings.hold_ttl IS 'How long a hold lives; NULL: the setting dvnt_ticketing.hold_ttl.';
+COMMENT ON COLUMN ticketing.event_settings.suite IS 'Signature of new tickets: 1 HMAC-SHA-256, 2 Ed25519.';
+COMMENT ON COLUMN ticketing.event_settings.reentry IS 'Whether a ticket that was scanned out may come in again.';
+
+CREATE TABLE IF NOT EXISTS ticketing.payees (
+  host_id           text PRIMARY KEY,
+  stripe_account_id text,
+  charges_enabled   boolean NOT NULL DEFAULT false,
+  payouts_enabled   boolean NOT NULL DEFAULT false,
+  details_submitted boolean NOT NULL DEFAULT false,
+  recorded_at       timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+COMMENT ON TABLE ticketing.payees IS 'Whose Stripe account receives a host''s money, as first seen.';
+
+CREATE TABLE IF NOT EXISTS ticketing.installation (
+  only_row          boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+  stripe_account_id text NOT NULL,
+  livemode          boolean NOT NULL,
+  system_identifier bigint NOT NULL,
+  database_name     text NOT NULL,
+  name              text NOT NULL,
+  recorded_at       timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+COMMENT ON TABLE ticketing.installation IS 'Which Stripe account this database belongs to, recorded by the first relay. A relay refuses to send where they differ, so that a restored copy never calls out. To re-arm a copy on purpose, delete the row.';
+COMMENT ON COLUMN ticketing.installation.name IS 'DVNT_INSTALLATION of the relay''s environment: tells physical copies apart.';
+
+ALTER TABLE ticketing.event_settings OWNER TO dvnt_ticketing_owner;
+ALTER TABLE ticketing.payees OWNER TO dvnt_ticketing_owner;
+ALTER TABLE ticketing.installation OWNER TO dvnt_ticketing_owner;
+ALTER TABLE ticketing.event_settings ENABLE ROW LEVEL SECURITY;
+ALTER TABLE ticketing.payees ENABLE ROW LEVEL SECURITY;
+ALTER TABLE ticketing.installation ENABLE ROW LEVEL SECURITY;
+GRANT SELECT ON public.events, public.organizer_accounts TO dvnt_ticketing_owner;
+
+-- An event's capacity as an integer. The column is numeric: NULL is no limit.
+CREATE OR REPLACE FUNCTION ticketing.capacity_of(max_attendees numeric) RETURNS integer LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, pg_temp AS
+$$ SELECT CASE WHEN max_attendees IS NOT NULL THEN greatest(0, least(2147483647, floor(max_attendees)))::integer END $$;
+
+CREATE OR REPLACE FUNCTION ticketing.record_event() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  INSERT INTO ticketing.event_settings (event_id, host_id, capacity)
+  VALUES (NEW.id, NEW.host_id, ticketing.capacity_of(NEW.max_attendees))
+  ON CONFLICT DO NOTHING;
+  RETURN NULL;
+END
+$$;
+
+-- An account that is first seen, or gets its first Stripe account.
+CREATE OR REPLACE FUNCTION ticketing.record_payee() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  INSERT INTO ticketing.payees AS p (host_id, stripe_account_id, charges_enabled, payouts_enabled, details_submitted)
+  VALUES (NEW.host_id, NEW.stripe_account_id, coalesce(NEW.charges_enabled, false), coalesce(NEW.payouts_enabled, false), coalesce(NEW.details_submitted, false))
+  ON CONFLICT (host_id) DO UPDATE
+  SET stripe_account_id = excluded.stripe_account_id, charges_enabled = excluded.charges_enabled,
+      payouts_enabled = excluded.payouts_enabled, details_submitted = excluded.details_submitted
+  WHERE p.stripe_account_id IS NULL AND excluded.stripe_account_id IS NOT NULL;
+  RETURN NULL;
+END
+$$;
+ALTER FUNCTION ticketing.capacity_of(numeric) OWNER TO dvnt_ticketing_owner;
+ALTER FUNCTION ticketing.record_event() OWNER TO dvnt_ticketing_owner;
+ALTER FUNCTION ticketing.record_payee() OWNER TO dvnt_ticketing_owner;
+REVOKE ALL ON FUNCTION ticketing.capacity_of(numeric), ticketing.record_event(), ticketing.record_payee() FROM PUBLIC;
+
+CREATE TRIGGER dvnt_record_event AFTER INSERT ON public.events
+  FOR EACH ROW EXECUTE FUNCTION ticketing.record_event();
+CREATE TRIGGER dvnt_record_payee AFTER INSERT OR UPDATE ON public.organizer_accounts
+  FOR EACH ROW EXECUTE FUNCTION ticketing.record_payee();
+
+INSERT INTO ticketing.event_settings (event_id, host_id, capacity)
+SELECT id, host_id, ticketing.capacity_of(max_attendees) FROM public.events
+ON CONFLICT DO NOTHING;
+INSERT INTO ticketing.payees (host_id, stripe_account_id, charges_enabled, payouts_enabled, details_submitted)
+SELECT host_id, stripe_account_id, coalesce(charges_enabled, false), coalesce(payouts_enabled, false), coalesce(details_submitted, false)
+FROM public.organizer_accounts
+ON CONFLICT DO NOTHING;
+COMMIT;

@@ -1,0 +1,210 @@
+-- Sharded stock: a pool for each limited tier and for each event with a capacity. Stock is a cache of
+--   capacity = sum of available - deficit + holds not yet given back + tickets sold.
+-- Sales by other code are followed by triggers on public.tickets, in plpgsql alone, so that the
+-- application's own writes go on when the extension's library is missing.
+BEGIN;
+\ir ../lib/park.sql
+SET LOCAL lock_timeout = '2s';
+SELECT pg_temp.unpark('ticketing', t) FROM unnest(ARRAY['stock_pools', 'stock_shards', 'adopted_counters']) t;
+
+CREATE TABLE IF NOT EXISTS ticketing.stock_pools (
+  pool_id        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  event_id       integer NOT NULL,
+  ticket_type_id uuid,
+  capacity       integer NOT NULL CHECK (capacity >= 0),
+  deficit        integer NOT NULL DEFAULT 0 CHECK (deficit >= 0),
+  shards         smallint NOT NULL CHECK (shards > 0),
+  CONSTRAINT stock_pools_owner UNIQUE NULLS NOT DISTINCT (event_id, ticket_type_id)
+);
+COMMENT ON TABLE ticketing.stock_pools IS 'One pool for each limited tier, one for each event with a capacity.';
+COMMENT ON COLUMN ticketing.stock_pools.ticket_type_id IS 'NULL: the pool of the event''s capacity.';
+COMMENT ON COLUMN ticketing.stock_pools.deficit IS 'Seats sold beyond capacity by other code. Every return pays it before anything is for sale again.';
+COMMENT ON COLUMN ticketing.stock_pools.shards IS 'Number of rows in stock_shards, made with the pool.';
+
+CREATE TABLE IF NOT EXISTS ticketing.stock_shards (
+  pool_id   bigint NOT NULL,
+  shard     smallint NOT NULL,
+  available integer NOT NULL CHECK (available >= 0),
+  PRIMARY KEY (pool_id, shard)
+) WITH (fillfactor = 10, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
+COMMENT ON TABLE ticketing.stock_shards IS 'The seats for sale, spread so that concurrent buyers lock different rows.';
+
+CREATE TABLE IF NOT EXISTS ticketing.adopted_counters (
+  ticket_type_id uuid PRIMARY KEY,
+  event_id       integer NOT NULL,
+  quantity_sold  integer,
+  counted        integer NOT NULL,
+  adopted_at     timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+COMMENT ON TABLE ticketing.adopted_counters IS 'What ticket_types.quantity_sold said when the engine adopted the tier, beside the valid tickets there were: evidence for later findings.';
+
+ALTER TABLE ticketing.stock_pools OWNER TO dvnt_ticketing_owner;
+ALTER TABLE ticketing.stock_shards OWNER TO dvnt_ticketing_owner;
+ALTER TABLE ticketing.adopted_counters OWNER TO dvnt_ticketing_owner;
+ALTER TABLE ticketing.stock_pools ENABLE ROW LEVEL SECURITY;
+ALTER TABLE ticketing.stock_shards ENABLE ROW LEVEL SECURITY;
+ALTER TABLE ticketing.adopted_counters ENABLE ROW LEVEL SECURITY;
+GRANT SELECT ON public.ticket_types, public.tickets TO dvnt_ticketing_owner;
+GRANT UPDATE (quantity_sold) ON public.ticket_types TO dvnt_ticketing_owner;
+
+-- Sets a pool's seats for sale. They are dealt to as many shards as get eight or more each, so that
+-- the last seats are found together. The caller holds the locks of the pool's shards.
+CREATE OR REPLACE FUNCTION ticketing.stock_deal(pool bigint, seats integer) RETURNS void LANGUAGE sql
+SET search_path = pg_catalog, pg_temp AS $$
+  UPDATE ticketing.stock_shards s SET available = d.seats
+  FROM (SELECT h.pool_id, h.shard,
+               CASE WHEN h.shard < k.used THEN $2 / k.used + (h.shard < $2 % k.used)::integer ELSE 0 END AS seats
+        FROM ticketing.stock_shards h
+        JOIN (SELECT p.pool_id, least(p.shards, greatest(1, ($2 + 7) / 8)) AS used
+              FROM ticketing.stock_pools p WHERE p.pool_id = $1) k USING (pool_id)) d
+  WHERE s.pool_id = d.pool_id AND s.shard = d.shard AND s.available <> d.seats
+$$;
+
+-- Adds delta seats to a pool (negative: takes them), and pays or books the deficit. Takes the locks of
+-- all the pool's shards in order, then that of the pool. Used where other code moved seats.
+CREATE OR REPLACE FUNCTION ticketing.stock_change(pool bigint, delta integer) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  net bigint;
+BEGIN
+  IF delta < 0 THEN
+    -- The common case, one shard alone.
+    UPDATE ticketing.stock_shards SET available = available + delta
+    WHERE (pool_id, shard) = (SELECT h.pool_id, h.shard FROM ticketing.stock_shards h
+                              WHERE h.pool_id = pool AND h.available >= -delta
+                              ORDER BY h.shard LIMIT 1 FOR UPDATE SKIP LOCKED);
+    IF FOUND THEN
+      RETURN;
+    END IF;
+  END IF;
+  PERFORM FROM ticketing.stock_shards h WHERE h.pool_id = pool ORDER BY h.shard FOR UPDATE;
+  SELECT sum(h.available) INTO net FROM ticketing.stock_shards h WHERE h.pool_id = pool;
+  IF net IS NULL THEN
+    RETURN;
+  END IF;
+  SELECT net - p.deficit + delta INTO net FROM ticketing.stock_pools p WHERE p.pool_id = pool FOR UPDATE;
+  UPDATE ticketing.stock_pools SET deficit = greatest(0, -net) WHERE pool_id = pool AND deficit <> greatest(0, -net);
+  PERFORM ticketing.stock_deal(pool, greatest(0, net)::integer);
+END
+$$;
+
+-- Makes the pool of a tier (or of an event, tier NULL) with nothing for sale, if it is missing.
+CREATE OR REPLACE FUNCTION ticketing.stock_make_pool(event integer, tier uuid, seats integer) RETURNS bigint LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  made ticketing.stock_pools.pool_id%TYPE;
+BEGIN
+  INSERT INTO ticketing.stock_pools (event_id, ticket_type_id, capacity, shards)
+  VALUES (event, tier, seats, least(64, greatest(8, seats / 64)))
+  ON CONFLICT DO NOTHING RETURNING pool_id INTO made;
+  INSERT INTO ticketing.stock_shards (pool_id, shard, available)
+  SELECT made, g, 0 FROM generate_series(0, least(64, greatest(8, seats / 64)) - 1) g WHERE made IS NOT NULL;
+  RETURN made;
+END
+$$;
+
+-- Derives a pool's stock afresh from the tickets and holds there are, whatever the cache said. The seats that
+-- are sold or held beyond capacity become its deficit.
+CREATE OR REPLACE FUNCTION ticketing.stock_derive(pool bigint) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  p record;
+  used bigint;
+  held bigint := 0;
+BEGIN
+  -- With every shard locked no draw of this pool is in flight: what is counted next is exact.
+  PERFORM FROM ticketing.stock_shards h WHERE h.pool_id = pool ORDER BY h.shard FOR UPDATE;
+  SELECT * INTO p FROM ticketing.stock_pools WHERE pool_id = pool FOR UPDATE;
+  IF NOT FOUND THEN
+    RETURN;
+  END IF;
+  -- One statement counts both, or a hold that turns into tickets meanwhile would be missed or seen twice.
+  IF to_regclass('ticketing.ticket_holds') IS NOT NULL THEN
+    SELECT (SELECT count(*) FROM public.tickets t
+            WHERE t.event_id = p.event_id AND t.status IN ('active', 'scanned')
+              AND (p.ticket_type_id IS NULL OR t.ticket_type_id = p.ticket_type_id)),
+           (SELECT coalesce(sum(h.quantity), 0) FROM ticketing.ticket_holds h
+            WHERE h.event_id = p.event_id AND h.status = 'active'
+              AND (p.ticket_type_id IS NULL OR h.ticket_type_id = p.ticket_type_id))
+    INTO used, held;
+  ELSE
+    SELECT count(*) INTO used FROM public.tickets t
+    WHERE t.event_id = p.event_id AND t.status IN ('active', 'scanned')
+      AND (p.ticket_type_id IS NULL OR t.ticket_type_id = p.ticket_type_id);
+  END IF;
+  used := used + held;
+  UPDATE ticketing.stock_pools SET deficit = greatest(0, used - capacity) WHERE pool_id = pool AND deficit <> greatest(0, used - capacity);
+  PERFORM ticketing.stock_deal(pool, greatest(0, p.capacity - used)::integer);
+END
+$$;
+
+-- Follows tickets that other code sells, moves, ends or deletes.
+CREATE OR REPLACE FUNCTION ticketing.follow_ticket() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  was_sold boolean := TG_OP <> 'INSERT' AND OLD.status IN ('active', 'scanned');
+  is_sold boolean := TG_OP <> 'DELETE' AND NEW.status IN ('active', 'scanned');
+  p record;
+BEGIN
+  FOR p IN
+    SELECT pool_id, sum(delta)::integer AS delta FROM (
+      SELECT pool_id, 1 AS delta FROM ticketing.stock_pools
+      WHERE was_sold AND event_id = OLD.event_id AND (ticket_type_id IS NULL OR ticket_type_id = OLD.ticket_type_id)
+      UNION ALL
+      SELECT pool_id, -1 FROM ticketing.stock_pools
+      WHERE is_sold AND event_id = NEW.event_id AND (ticket_type_id IS NULL OR ticket_type_id = NEW.ticket_type_id)) m
+    GROUP BY pool_id HAVING sum(delta) <> 0 ORDER BY pool_id
+  LOOP
+    PERFORM ticketing.stock_change(p.pool_id, p.delta);
+  END LOOP;
+  RETURN NULL;
+END
+$$;
+
+DO $$
+DECLARE
+  f regprocedure;
+BEGIN
+  FOREACH f IN ARRAY ARRAY['ticketing.stock_deal(bigint, integer)', 'ticketing.stock_change(bigint, integer)',
+                           'ticketing.stock_make_pool(integer, uuid, integer)', 'ticketing.stock_derive(bigint)',
+                           'ticketing.follow_ticket()']::regprocedure[] LOOP
+    EXECUTE format('ALTER FUNCTION %s OWNER TO dvnt_ticketing_owner', f);
+    EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', f);
+  END LOOP;
+END
+$$;
+
+-- The engine's own writes run as its owner and account for themselves.
+CREATE TRIGGER dvnt_follow_sale AFTER INSERT OR DELETE ON public.tickets
+  FOR EACH ROW WHEN (current_user <> 'dvnt_ticketing_owner') EXECUTE FUNCTION ticketing.follow_ticket();
+CREATE TRIGGER dvnt_follow_change AFTER UPDATE OF status, ticket_type_id, event_id ON public.tickets
+  FOR EACH ROW WHEN (current_user <> 'dvnt_ticketing_owner' AND (OLD.status, OLD.ticket_type_id, OLD.event_id) IS DISTINCT FROM (NEW.status, NEW.ticket_type_id, NEW.event_id))
+  EXECUTE FUNCTION ticketing.follow_ticket();
+
+-- Adoption, in the transaction that made the triggers: no sale is missed between the count and the first
+-- trigger. It writes no row of public.
+INSERT INTO ticketing.adopted_counters (ticket_type_id, event_id, quantity_sold, counted)
+SELECT tt.id, tt.event_id, tt.quantity_sold, count(t.id)
+FROM public.ticket_types tt LEFT JOIN public.tickets t ON t.ticket_type_id = tt.id AND t.status IN ('active', 'scanned')
+GROUP BY tt.id
+ON CONFLICT DO NOTHING;
+
+-- A pool whose tier or event has gone, or has become unlimited, while the engine was parked.
+WITH gone AS (
+  DELETE FROM ticketing.stock_pools p
+  WHERE CASE WHEN p.ticket_type_id IS NULL
+             THEN NOT EXISTS (SELECT FROM public.events e WHERE e.id = p.event_id AND e.max_attendees IS NOT NULL)
+             ELSE NOT EXISTS (SELECT FROM public.ticket_types tt WHERE tt.id = p.ticket_type_id AND tt.quantity_total IS NOT NULL) END
+  RETURNING pool_id)
+DELETE FROM ticketing.stock_shards s USING gone WHERE s.pool_id = gone.pool_id;
+
+SELECT ticketing.stock_make_pool(event_id, id, greatest(quantity_total, 0)) FROM public.ticket_types WHERE quantity_total IS NOT NULL ORDER BY event_id, id;
+SELECT ticketing.stock_make_pool(id, NULL, ticketing.capacity_of(max_attendees)) FROM public.events WHERE max_attendees IS NOT NULL ORDER BY id;
+UPDATE ticketing.stock_pools p SET capacity = greatest(tt.quantity_total, 0)
+FROM public.ticket_types tt WHERE tt.id = p.ticket_type_id AND p.capacity <> greatest(tt.quantity_total, 0);
+UPDATE ticketing.stock_pools p SET capacity = ticketing.capacity_of(e.max_attendees)
+FROM public.events e WHERE p.ticket_type_id IS NULL AND e.id = p.event_id AND p.capacity <> ticketing.capacity_of(e.max_attendees);
+UPDATE ticketing.event_settings s SET capacity = ticketing.capacity_of(e.max_attendees)
+FROM public.events e WHERE e.id = s.event_id AND s.capacity IS DISTINCT FROM ticketing.capacity_of(e.max_attendees);
+SELECT ticketing.stock_derive(pool_id) FROM ticketing.stock_pools ORDER BY pool_id;
+COMMIT;

@@ -1,0 +1,106 @@
+-- Stripe: the outbox that the relay empties, the hand-off of secrets to clients, the inbox of webhooks.
+BEGIN;
+\ir ../lib/park.sql
+SET LOCAL lock_timeout = '2s';
+SELECT pg_temp.unpark('ticketing', t) FROM unnest(ARRAY['stripe_requests', 'stripe_handoff', 'stripe_inbox']) t;
+
+CREATE TABLE IF NOT EXISTS ticketing.stripe_requests (
+  id                uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+  seq               bigint GENERATED ALWAYS AS IDENTITY,
+  kind              text NOT NULL CHECK (kind IN ('create_customer', 'create_ephemeral_key', 'create_payment_intent', 'get_payment_intent')),
+  lane              smallint NOT NULL CHECK (lane BETWEEN 0 AND 2),
+  method            text NOT NULL CHECK (method IN ('GET', 'POST', 'DELETE')),
+  path              text NOT NULL CHECK (path LIKE '/v1/%'),
+  params            jsonb NOT NULL DEFAULT '{}',
+  customer_of       text,
+  body              text,
+  stripe_account    text,
+  api_version       text NOT NULL,
+  idempotency_key   uuid NOT NULL DEFAULT gen_random_uuid(),
+  waits_for         uuid,
+  state             text NOT NULL DEFAULT 'ready' CHECK (state IN ('ready', 'leased', 'done', 'failed', 'unknown')),
+  attempts          integer NOT NULL DEFAULT 0,
+  run_at            timestamptz NOT NULL,
+  first_sent_at     timestamptz,
+  lease_token       uuid,
+  lease_expires_at  timestamptz,
+  http_status       integer,
+  stripe_request_id text,
+  answer            jsonb,
+  error             jsonb,
+  applied           boolean NOT NULL DEFAULT false,
+  apply_error       text,
+  order_id          uuid,
+  event_id          integer,
+  user_id           text,
+  created_at        timestamptz NOT NULL,
+  completed_at      timestamptz
+);
+COMMENT ON TABLE ticketing.stripe_requests IS 'Outbox: calls that the relay makes after the transaction that asked for them has committed.';
+COMMENT ON COLUMN ticketing.stripe_requests.lane IS '0 refunds and cancels, 1 buyers, 2 reconciliation.';
+COMMENT ON COLUMN ticketing.stripe_requests.customer_of IS 'User whose Stripe customer id becomes the parameter "customer" when the body is frozen.';
+COMMENT ON COLUMN ticketing.stripe_requests.body IS 'Form body, frozen at the first lease: every retry sends the same bytes under the same key.';
+COMMENT ON COLUMN ticketing.stripe_requests.waits_for IS 'Request whose answer this one needs.';
+COMMENT ON COLUMN ticketing.stripe_requests.state IS 'unknown: 23 hours after it was first sent nobody knows whether it happened.';
+COMMENT ON COLUMN ticketing.stripe_requests.answer IS 'The fields that are needed of Stripe''s answer, secrets never among them.';
+COMMENT ON COLUMN ticketing.stripe_requests.applied IS 'Whether the answer''s effect is in the engine''s tables; if not, apply_error says why and a sweep tries again.';
+CREATE INDEX IF NOT EXISTS stripe_requests_ready ON ticketing.stripe_requests (lane, seq) WHERE state = 'ready';
+CREATE INDEX IF NOT EXISTS stripe_requests_leased ON ticketing.stripe_requests (lease_expires_at) WHERE state = 'leased';
+CREATE INDEX IF NOT EXISTS stripe_requests_waiting ON ticketing.stripe_requests (waits_for) WHERE state = 'ready' AND waits_for IS NOT NULL;
+CREATE INDEX IF NOT EXISTS stripe_requests_unapplied ON ticketing.stripe_requests (seq) WHERE state = 'done' AND NOT applied;
+CREATE INDEX IF NOT EXISTS stripe_requests_order ON ticketing.stripe_requests (order_id) WHERE order_id IS NOT NULL;
+CREATE UNIQUE INDEX IF NOT EXISTS stripe_requests_open_customer ON ticketing.stripe_requests (user_id)
+  WHERE kind = 'create_customer' AND state IN ('ready', 'leased');
+
+CREATE UNLOGGED TABLE IF NOT EXISTS ticketing.stripe_handoff (
+  request_id    uuid PRIMARY KEY,
+  user_id       text NOT NULL,
+  order_id      uuid,
+  client_secret text,
+  ephemeral_key text,
+  created_at    timestamptz NOT NULL
+);
+COMMENT ON TABLE ticketing.stripe_handoff IS 'What a client must be handed. Unlogged, read only by the function that checks the owner, gone after 15 minutes; lost in a crash it is fetched again.';
+CREATE INDEX IF NOT EXISTS stripe_handoff_order ON ticketing.stripe_handoff (order_id);
+
+CREATE TABLE IF NOT EXISTS ticketing.stripe_inbox (
+  stripe_event_id text PRIMARY KEY,
+  type            text,
+  object_id       text,
+  account         text,
+  livemode        boolean,
+  api_version     text,
+  payload         text,
+  raw_payload     bytea,
+  state           text NOT NULL CHECK (state IN ('applied', 'ignored', 'parked')),
+  reason          text,
+  order_id        uuid,
+  received_at     timestamptz NOT NULL,
+  settled_at      timestamptz
+);
+COMMENT ON TABLE ticketing.stripe_inbox IS 'Every genuine webhook event, once, written in the transaction that applies it.';
+COMMENT ON COLUMN ticketing.stripe_inbox.stripe_event_id IS 'Stripe''s event id; of a payload that is not JSON: sha256: and its hash.';
+COMMENT ON COLUMN ticketing.stripe_inbox.payload IS 'As received, values of client_secret struck out.';
+COMMENT ON COLUMN ticketing.stripe_inbox.raw_payload IS 'Set instead of payload when the bytes are not text.';
+CREATE INDEX IF NOT EXISTS stripe_inbox_parked ON ticketing.stripe_inbox (object_id) WHERE state = 'parked';
+
+ALTER TABLE ticketing.stripe_requests OWNER TO dvnt_ticketing_owner;
+ALTER TABLE ticketing.stripe_handoff OWNER TO dvnt_ticketing_owner;
+ALTER TABLE ticketing.stripe_inbox OWNER TO dvnt_ticketing_owner;
+ALTER TABLE ticketing.stripe_requests ENABLE ROW LEVEL SECURITY;
+ALTER TABLE ticketing.stripe_handoff ENABLE ROW LEVEL SECURITY;
+ALTER TABLE ticketing.stripe_inbox ENABLE ROW LEVEL SECURITY;
+GRANT SELECT, INSERT ON public.stripe_customers, public.stripe_events TO dvnt_ticketing_owner;
+
+CREATE OR REPLACE VIEW ticketing.relay_status WITH (security_barrier) AS
+SELECT count(*) FILTER (WHERE state = 'ready') AS ready,
+       count(*) FILTER (WHERE state = 'leased') AS leased,
+       count(*) FILTER (WHERE state = 'unknown') AS unknown,
+       count(*) FILTER (WHERE state = 'done' AND NOT applied) AS unapplied,
+       clock_timestamp() - min(created_at) FILTER (WHERE state = 'ready' AND run_at <= clock_timestamp()) AS oldest_ready,
+       (SELECT count(*) FROM pg_stat_activity WHERE application_name = 'dvnt_stripe_relay' AND datname = current_database()) AS relays
+FROM ticketing.stripe_requests
+WHERE state IN ('ready', 'leased', 'unknown') OR (state = 'done' AND NOT applied);
+COMMENT ON VIEW ticketing.relay_status IS 'Health of the outbox: what waits, for how long, and how many relays are connected.';
+ALTER VIEW ticketing.relay_status OWNER TO dvnt_ticketing_owner;
+COMMIT;

@@ -1,0 +1,45 @@
+-- Who may call what. Run again after every upgrade: functions that are new get their grants.
+DO $$
+BEGIN
+  IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'dvnt_ticketing_relay') THEN CREATE ROLE dvnt_ticketing_relay LOGIN; END IF;
+  IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'dvnt_ticketing_cron') THEN CREATE ROLE dvnt_ticketing_cron LOGIN; END IF;
+END
+$$;
+-- Their parameters are answers of Stripe and webhooks: never into the log.
+ALTER ROLE dvnt_ticketing_relay SET log_parameter_max_length = 0;
+ALTER ROLE dvnt_ticketing_relay SET log_parameter_max_length_on_error = 0;
+GRANT USAGE ON SCHEMA ticketing TO dvnt_ticketing_relay, dvnt_ticketing_cron;
+
+-- Edge functions: they have verified the session and tell who acts.
+GRANT EXECUTE ON FUNCTION
+  ticketing.hold_tickets(text, integer, jsonb, interval, text),
+  ticketing.release_hold(uuid, text),
+  ticketing.availability(integer),
+  ticketing.quote(integer, jsonb),
+  ticketing.claim_free_tickets(text, integer, jsonb, text),
+  ticketing.create_payment_intent(text, integer, jsonb, uuid, integer, text, text, text),
+  ticketing.await_stripe(uuid, text, interval),
+  ticketing.order_status(uuid, text),
+  ticketing.stripe_webhook(bytea, text),
+  ticketing.verify_ticket(text),
+  ticketing.is_genuine_ticket(text),
+  ticketing.ticket_qr_svg(text),
+  ticketing.ticket_qr_text(text),
+  ticketing.check_in(text, integer, text, text, uuid, timestamptz, text, text, boolean),
+  ticketing.clock()
+TO service_role;
+-- What is public anyway.
+GRANT EXECUTE ON FUNCTION ticketing.availability(integer), ticketing.quote(integer, jsonb) TO anon, authenticated;
+
+GRANT EXECUTE ON FUNCTION
+  ticketing.relay_start(text, boolean, text),
+  ticketing.relay_claim(integer, interval),
+  ticketing.relay_complete(uuid, uuid, integer, jsonb, bytea)
+TO dvnt_ticketing_relay;
+GRANT EXECUTE ON FUNCTION
+  ticketing.release_expired_holds(integer),
+  ticketing.sync_quantity_sold(),
+  ticketing.sweep_stripe(integer),
+  ticketing.prune(),
+  ticketing.check_invariants()
+TO dvnt_ticketing_cron;

@@ -1,0 +1,12 @@
+BEGIN;
+\ir ../lib/armed.sql
+SET LOCAL lock_timeout = '2s';
+DROP TRIGGER IF EXISTS dvnt_guard_tier ON public.ticket_types;
+DROP TRIGGER IF EXISTS dvnt_follow_tier ON public.ticket_types;
+DROP TRIGGER IF EXISTS dvnt_follow_capacity ON public.ticket_types;
+DROP TRIGGER IF EXISTS dvnt_stock_event ON public.events;
+DROP TRIGGER IF EXISTS dvnt_stock_capacity ON public.events;
+DROP FUNCTION IF EXISTS ticketing.follow_event(), ticketing.follow_ticket_type(), ticketing.guard_ticket_type(),
+  ticketing.stock_follow_capacity(integer, uuid, integer), ticketing.refuse(text, text, jsonb, text);
+SELECT pg_temp.park('ticketing', t) FROM unnest(ARRAY['ticket_holds', 'requests']) t;
+COMMIT;

@@ -1,0 +1,22 @@
+CREATE FUNCTION ticketing.sync_quantity_sold() RETURNS integer
+LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'dvnt_sync_quantity_sold';
+COMMENT ON FUNCTION ticketing.sync_quantity_sold() IS
+'For cron: rolls what is sold up into public.ticket_types.quantity_sold, which is output only.
+Result: how many tiers changed.';
+
+CREATE FUNCTION ticketing.sweep_stripe(max_rows integer DEFAULT 1000) RETURNS integer
+LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'dvnt_sweep_stripe';
+COMMENT ON FUNCTION ticketing.sweep_stripe(integer) IS
+'For cron: applies answers whose effect had failed, and parked webhook events whose object is known by now.
+Arguments: max_rows, how many of each at most.
+Result: how many were tried.
+Errors: PT400 bad_request.';
+
+CREATE FUNCTION ticketing.prune() RETURNS integer
+LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'dvnt_prune';
+COMMENT ON FUNCTION ticketing.prune() IS
+'For cron: deletes what clients have been handed (after 15 minutes), payloads of settled webhook events and remembered answers (after 30 days).
+Result: how many rows.';

@@ -1,0 +1,132 @@
+/*
+ * arguments.c
+ *		Reading a function's arguments, and small conversions of them.
+ *
+ * Reads and writes no table, takes no lock.
+ */
+#include "postgres.h"
+
+#include <openssl/sha.h>
+
+#include "utils/builtins.h"
+
+#include "dvnt_ticketing.h"
+
+/* Refuses a NULL argument. */
+void
+require_argument(FunctionCallInfo fcinfo, int number, const char *name)
+{
+	if (PG_ARGISNULL(number))
+		refuse(BAD_REQUEST, psprintf("\"argument\": \"%s\"", name), "Give the argument a value.",
+			   "argument %s is NULL", name);
+}
+
+/* A needed text argument as a C string; empty is as bad as NULL. */
+char *
+text_argument(FunctionCallInfo fcinfo, int number, const char *name)
+{
+	char	   *value;
+
+	require_argument(fcinfo, number, name);
+	value = text_to_cstring(PG_GETARG_TEXT_PP(number));
+	if (value[0] == '\0')
+		refuse(BAD_REQUEST, psprintf("\"argument\": \"%s\"", name), "Give the argument a value.",
+			   "argument %s is empty", name);
+	return value;
+}
+
+/* A text argument, NULL for NULL. */
+char *
+optional_text(FunctionCallInfo fcinfo, int number)
+{
+	return PG_ARGISNULL(number) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(number));
+}
+
+/* A uuid as its 36 characters. */
+char *
+uuid_text(const pg_uuid_t *id)
+{
+	return DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(id)));
+}
+
+/* Reads a uuid in its usual form, 8-4-4-4-12 hex digits; false for anything else. */
+bool
+uuid_from_text(const char *text, size_t length, pg_uuid_t *id)
+{
+	int			byte = 0;
+
+	if (length != 36)
+		return false;
+	for (size_t i = 0; i < length;)
+	{
+		unsigned char value;
+
+		if (i == 8 || i == 13 || i == 18 || i == 23)
+		{
+			if (text[i++] != '-')
+				return false;
+			continue;
+		}
+		value = 0;
+		for (int digit = 0; digit < 2; digit++, i++)
+		{
+			char		c = text[i];
+
+			value <<= 4;
+			if (c >= '0' && c <= '9')
+				value |= c - '0';
+			else if (c >= 'a' && c <= 'f')
+				value |= c - 'a' + 10;
+			else if (c >= 'A' && c <= 'F')
+				value |= c - 'A' + 10;
+			else
+				return false;
+		}
+		id->data[byte++] = value;
+	}
+	return true;
+}
+
+/* A new random uuid (version 4). */
+pg_uuid_t *
+new_uuid(void)
+{
+	pg_uuid_t  *id = palloc(sizeof(pg_uuid_t));
+
+	if (!pg_strong_random(id->data, UUID_LEN))
+		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not generate random values")));
+	id->data[6] = (id->data[6] & 0x0f) | 0x40;
+	id->data[8] = (id->data[8] & 0x3f) | 0x80;
+	return id;
+}
+
+/* A uuid that outlives the row it was read from. */
+Datum
+uuid_copy(Datum value)
+{
+	pg_uuid_t  *copy = palloc(sizeof(pg_uuid_t));
+
+	memcpy(copy, DatumGetUUIDP(value), sizeof(pg_uuid_t));
+	return UUIDPGetDatum(copy);
+}
+
+/* SHA-256 in lower-case hex. */
+char *
+sha256_hex(const void *bytes, size_t length)
+{
+	unsigned char digest[SHA256_DIGEST_LENGTH];
+	char	   *hex = palloc(2 * SHA256_DIGEST_LENGTH + 1);
+
+	SHA256(bytes, length, digest);
+	for (int i = 0; i < SHA256_DIGEST_LENGTH; i++)
+		sprintf(hex + 2 * i, "%02x", digest[i]);
+	return hex;
+}
+
+/* A text value for a statement, where NULL may be; sets its place in the nulls. */
+Datum
+text_or_null(const char *value, char *null)
+{
+	*null = value ? ' ' : 'n';
+	return value ? CStringGetTextDatum(value) : (Datum) 0;
+}

@@ -1,0 +1,367 @@
+/*
+ * cart.c
+ *		What a buyer asks for: the items of a call, what the database says of
+ *		their tiers and event, whether they are on sale, and what they cost.
+ *
+ * Reads public.events, public.ticket_types, ticketing.event_settings,
+ * ticketing.payees and ticketing.stock_pools. Takes the event's shape lock,
+ * shared, for carts with something unlimited.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/numeric.h"
+
+#include "dvnt_ticketing.h"
+
+KEPT_PLAN(load_cart,
+		  "SELECT e.ticketing_enabled IS NOT FALSE, s.hold_ttl, s.host_id, s.suite, "
+		  "       e.max_attendees IS NOT NULL, ep.pool_id, "
+		  "       y.stripe_account_id IS NOT NULL AND y.charges_enabled, y.stripe_account_id, "
+		  "       t.id, t.event_id, t.price_cents, lower(coalesce(t.currency, 'usd')), t.max_per_user, "
+		  "       t.sale_start, t.sale_end, t.quantity_total IS NOT NULL, tp.pool_id "
+		  "FROM public.events e "
+		  "LEFT JOIN ticketing.event_settings s ON s.event_id = e.id "
+		  "LEFT JOIN ticketing.payees y ON y.host_id = s.host_id "
+		  "LEFT JOIN ticketing.stock_pools ep ON ep.event_id = e.id AND ep.ticket_type_id IS NULL "
+		  "LEFT JOIN public.ticket_types t ON t.id = ANY ($2) "
+		  "LEFT JOIN ticketing.stock_pools tp ON tp.event_id = t.event_id AND tp.ticket_type_id = t.id "
+		  "WHERE e.id = $1",
+		  INT4OID, UUIDARRAYOID);
+
+/* Two-decimal currencies that Stripe settles. */
+static const char *const currencies[] = {
+	"aed", "aud", "bgn", "brl", "cad", "chf", "czk", "dkk", "eur", "gbp", "hkd", "ils", "mxn",
+	"myr", "nok", "nzd", "php", "pln", "ron", "sar", "sek", "sgd", "thb", "usd", "zar"
+};
+
+bool
+currency_is_allowed(const char *currency)
+{
+	for (size_t i = 0; i < lengthof(currencies); i++)
+		if (strcmp(currency, currencies[i]) == 0)
+			return true;
+	return false;
+}
+
+static void
+refuse_items(const char *what)
+{
+	refuse(INVALID_ITEMS, NULL,
+		   "items is a JSON array of {\"ticket_type_id\": uuid, \"quantity\": integer from 1}.",
+		   "%s", what);
+}
+
+/* A whole number from 1 to 2^31 - 1, out of a JSON number. */
+static int32
+read_quantity(const JsonbValue *value)
+{
+	char	   *digits;
+	char	   *end;
+	long long	quantity;
+
+	if (value == NULL || value->type != jbvNumeric)
+		refuse_items("an item has no quantity that is a number");
+	digits = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
+	errno = 0;
+	quantity = strtoll(digits, &end, 10);
+	if (errno != 0 || *end != '\0' || quantity < 1 || quantity > PG_INT32_MAX)
+		refuse(INVALID_ITEMS, NULL, "quantity is a whole number from 1 to 2147483647.",
+			   "quantity %s is out of range", digits);
+	return (int32) quantity;
+}
+
+static int
+compare_items(const void *a, const void *b)
+{
+	return memcmp(((const CartItem *) a)->ticket_type_id.data,
+				  ((const CartItem *) b)->ticket_type_id.data, UUID_LEN);
+}
+
+/* Puts the items in the order that the rest of this file expects. */
+void
+cart_sort(Cart *cart)
+{
+	qsort(cart->items, cart->item_count, sizeof(CartItem), compare_items);
+}
+
+/* Makes each tier appear once. */
+static void
+merge_items(Cart *cart)
+{
+	int			kept = 0;
+
+	cart_sort(cart);
+	for (int i = 1; i < cart->item_count; i++)
+	{
+		if (compare_items(&cart->items[kept], &cart->items[i]) != 0)
+			cart->items[++kept] = cart->items[i];
+		else if ((int64) cart->items[kept].quantity + cart->items[i].quantity > PG_INT32_MAX)
+			refuse_items("the quantities of a tier add up to more than 2147483647");
+		else
+			cart->items[kept].quantity += cart->items[i].quantity;
+	}
+	cart->item_count = kept + 1;
+}
+
+/* Reads the items argument of a call. */
+Cart *
+cart_parse(int32 event_id, Jsonb *items)
+{
+	Cart	   *cart = palloc0(sizeof(Cart));
+	uint32		count;
+
+	if (!JB_ROOT_IS_ARRAY(items) || JB_ROOT_IS_SCALAR(items))
+		refuse_items("items is not an array");
+	count = JB_ROOT_COUNT(items);
+	if (count == 0)
+		refuse_items("items is empty");
+	if (count > CART_MAX_ITEMS)
+		refuse(INVALID_ITEMS, psprintf("\"limit\": %d", CART_MAX_ITEMS), "Split the order.",
+			   "items has %u entries, more than %d", count, CART_MAX_ITEMS);
+
+	cart->event_id = event_id;
+	cart->item_count = count;
+	cart->items = palloc0(sizeof(CartItem) * count);
+	for (uint32 i = 0; i < count; i++)
+	{
+		JsonbValue *entry = getIthJsonbValueFromContainer(&items->root, i);
+		JsonbContainer *object;
+		JsonbValue *id;
+
+		if (entry->type != jbvBinary || !JsonContainerIsObject(entry->val.binary.data))
+			refuse_items("an item is not an object");
+		object = entry->val.binary.data;
+		id = getKeyJsonValueFromContainer(object, "ticket_type_id", strlen("ticket_type_id"), NULL);
+		if (id == NULL || id->type != jbvString ||
+			!uuid_from_text(id->val.string.val, id->val.string.len, &cart->items[i].ticket_type_id))
+			refuse_items("an item has no ticket_type_id that is a uuid");
+		cart->items[i].quantity =
+			read_quantity(getKeyJsonValueFromContainer(object, "quantity", strlen("quantity"), NULL));
+	}
+	merge_items(cart);
+	return cart;
+}
+
+/* Copies one row of load_cart into the item it is about. */
+static void
+load_item(Cart *cart, uint64 row)
+{
+	CartItem	key;
+	CartItem   *item;
+	bool		isnull;
+	Datum		value;
+
+	key.ticket_type_id = *DatumGetUUIDP(row_datum(row, 9));
+	item = bsearch(&key, cart->items, cart->item_count, sizeof(CartItem), compare_items);
+	Assert(item != NULL);
+	item->found = true;
+	if (DatumGetInt32(row_datum(row, 10)) != cart->event_id)
+		refuse(INVALID_ITEMS, psprintf("\"ticket_type_id\": \"%s\"", uuid_text(&item->ticket_type_id)),
+			   "Ask for tiers of one event.",
+			   "ticket type %s is not of event %d", uuid_text(&item->ticket_type_id), cart->event_id);
+	item->price_cents = DatumGetInt32(row_datum(row, 11));
+	if (strlen(row_text(row, 12)) == 3)
+		strlcpy(item->currency, row_text(row, 12), sizeof(item->currency));
+	value = row_value(row, 13, &isnull);
+	item->max_per_user = isnull ? -1 : DatumGetInt32(value);
+	value = row_value(row, 14, &isnull);
+	item->has_sale_start = !isnull;
+	item->sale_start = isnull ? 0 : DatumGetTimestampTz(value);
+	value = row_value(row, 15, &isnull);
+	item->has_sale_end = !isnull;
+	item->sale_end = isnull ? 0 : DatumGetTimestampTz(value);
+	item->limited = DatumGetBool(row_datum(row, 16));
+	value = row_value(row, 17, &isnull);
+	item->pool_id = isnull ? 0 : DatumGetInt64(value);
+}
+
+/* Asks the database about the cart's event and tiers; refuses unknown ones. */
+void
+cart_load(Cart *cart, bool latest)
+{
+	Datum	   *ids = palloc(sizeof(Datum) * cart->item_count);
+	Datum		values[2];
+	uint64		rows;
+	bool		isnull;
+	Datum		value;
+
+	for (int i = 0; i < cart->item_count; i++)
+		ids[i] = UUIDPGetDatum(&cart->items[i].ticket_type_id);
+	values[0] = Int32GetDatum(cart->event_id);
+	values[1] = PointerGetDatum(construct_array(ids, cart->item_count, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
+	rows = latest ? run_latest(&load_cart, values, NULL) : run_stable(&load_cart, values, NULL);
+	if (rows == 0)
+		refuse(NOT_FOUND, psprintf("\"event_id\": %d", cart->event_id), NULL,
+			   "event %d does not exist", cart->event_id);
+
+	cart->ticketing_enabled = DatumGetBool(row_datum(0, 1));
+	value = row_value(0, 2, &cart->has_hold_ttl);
+	cart->has_hold_ttl = !cart->has_hold_ttl;
+	if (cart->has_hold_ttl)
+		cart->hold_ttl = *DatumGetIntervalP(value);
+	cart->host_id = row_text(0, 3);
+	value = row_value(0, 4, &isnull);
+	cart->suite = isnull ? 1 : DatumGetInt16(value);
+	cart->event_limited = DatumGetBool(row_datum(0, 5));
+	value = row_value(0, 6, &isnull);
+	cart->event_pool_id = isnull ? 0 : DatumGetInt64(value);
+	value = row_value(0, 7, &isnull);
+	cart->payee_ready = !isnull && DatumGetBool(value);
+	cart->payee_account = row_text(0, 8);
+
+	for (uint64 row = 0; row < rows; row++)
+		if (!row_is_null(row, 9))
+			load_item(cart, row);
+	for (int i = 0; i < cart->item_count; i++)
+		if (!cart->items[i].found)
+			refuse(NOT_FOUND, psprintf("\"ticket_type_id\": \"%s\"", uuid_text(&cart->items[i].ticket_type_id)),
+				   NULL, "ticket type %s does not exist", uuid_text(&cart->items[i].ticket_type_id));
+}
+
+/* Whether every limit that there is has its pool. */
+static bool
+cart_is_fully_pooled(const Cart *cart)
+{
+	for (int i = 0; i < cart->item_count; i++)
+		if (cart->items[i].pool_id == 0)
+			return false;
+	return cart->event_pool_id != 0;
+}
+
+/* Limits without a pool would let everybody in: better no sale. */
+static void
+check_pools(const Cart *cart)
+{
+	bool		missing = cart->event_limited && cart->event_pool_id == 0;
+
+	for (int i = 0; i < cart->item_count; i++)
+		missing |= cart->items[i].limited && cart->items[i].pool_id == 0;
+	if (missing)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("stock of event %d is not complete", cart->event_id),
+				 errhint("Run SELECT ticketing.rebuild_stock(%d).", cart->event_id)));
+}
+
+/* Loads the cart for a draw: nobody can make a pool between here and our commit. */
+void
+cart_load_for_sale(Cart *cart)
+{
+	cart_load(cart, true);
+	if (!cart_is_fully_pooled(cart))
+	{
+		lock_shape_shared(cart->event_id);
+		cart_load(cart, true);
+	}
+	check_pools(cart);
+}
+
+/* Refuses what is not on sale at this instant. */
+void
+cart_check_on_sale(const Cart *cart, TimestampTz now)
+{
+	if (!cart->ticketing_enabled)
+		refuse(SALE_CLOSED, psprintf("\"event_id\": %d", cart->event_id), NULL,
+			   "event %d sells no tickets", cart->event_id);
+	for (int i = 0; i < cart->item_count; i++)
+	{
+		const CartItem *item = &cart->items[i];
+		bool		early = item->has_sale_start && now < item->sale_start;
+		bool		late = item->has_sale_end && now >= item->sale_end;
+		Answer		figures;
+
+		if (!early && !late)
+			continue;
+		answer_begin(&figures);
+		answer_uuid(&figures, "ticket_type_id", &item->ticket_type_id);
+		if (item->has_sale_start)
+			answer_time(&figures, "sale_start", item->sale_start);
+		if (item->has_sale_end)
+			answer_time(&figures, "sale_end", item->sale_end);
+		refuse(SALE_CLOSED, figures.text.data + 1,
+			   early ? "Ask again when the sale has begun." : NULL,
+			   "the sale of ticket type %s %s", uuid_text(&item->ticket_type_id),
+			   early ? "has not begun" : "has ended");
+	}
+}
+
+/* What the cart costs; one allowed currency, prices that the fee policy takes. */
+void
+cart_quote(const Cart *cart, FeeQuote *quote, char currency[4])
+{
+	FeeCart		sums = {0};
+	FeeResult	result = FEE_OK;
+
+	strlcpy(currency, cart->items[0].currency, 4);
+	for (int i = 0; i < cart->item_count; i++)
+	{
+		const CartItem *item = &cart->items[i];
+
+		if (strcmp(item->currency, currency) != 0)
+			refuse_items("the items have different currencies");
+		result = fees_check_price(item->price_cents);
+		if (result == FEE_OK)
+			result = fees_add_line(&sums, item->price_cents, item->quantity);
+		if (result != FEE_OK)
+			refuse(INVALID_ITEMS, psprintf("\"ticket_type_id\": \"%s\", \"price_cents\": %d",
+										   uuid_text(&item->ticket_type_id), item->price_cents),
+				   NULL, "%s", fees_result_message(result));
+	}
+	if (!currency_is_allowed(currency))
+		refuse(INVALID_ITEMS, psprintf("\"currency\": \"%s\"", currency),
+			   "Prices are in a currency with two decimals.", "currency %s is not supported", currency);
+	result = fees_quote_cart(&sums, quote);
+	if (result != FEE_OK)
+		refuse(INVALID_ITEMS, NULL, "Order fewer tickets.", "%s", fees_result_message(result));
+}
+
+/* The cart's items, as answers show them. */
+void
+cart_answer_items(Answer *answer, const Cart *cart)
+{
+	answer_key(answer, "items");
+	for (int i = 0; i < cart->item_count; i++)
+		appendStringInfo(&answer->text, "%s{\"ticket_type_id\": \"%s\", \"quantity\": %d}",
+						 i == 0 ? "[" : ", ", uuid_text(&cart->items[i].ticket_type_id),
+						 cart->items[i].quantity);
+	appendStringInfoChar(&answer->text, ']');
+}
+
+/* The figures of a quote. */
+void
+quote_answer(Answer *answer, const FeeQuote *quote, const char *currency)
+{
+	answer_text(answer, "currency", currency);
+	answer_int(answer, "subtotal_cents", quote->subtotal_cents);
+	answer_int(answer, "buyer_fee_cents", quote->buyer_fee_cents);
+	answer_int(answer, "organizer_fee_cents", quote->organizer_fee_cents);
+	answer_int(answer, "total_cents", quote->total_cents);
+	answer_int(answer, "application_fee_cents", quote->application_fee_cents);
+	answer_int(answer, "transfer_cents", quote->transfer_cents);
+}
+
+PG_FUNCTION_INFO_V1(dvnt_quote);
+
+/* quote(event_id, items) → jsonb */
+Datum
+dvnt_quote(PG_FUNCTION_ARGS)
+{
+	Cart	   *cart;
+	FeeQuote	quote;
+	char		currency[4];
+	Answer		answer;
+
+	require_argument(fcinfo, 0, "event_id");
+	require_argument(fcinfo, 1, "items");
+	cart = cart_parse(PG_GETARG_INT32(0), PG_GETARG_JSONB_P(1));
+	SPI_connect();
+	cart_load(cart, false);
+	SPI_finish();
+	cart_quote(cart, &quote, currency);
+	answer_begin(&answer);
+	quote_answer(&answer, &quote, currency);
+	PG_RETURN_DATUM(answer_jsonb(&answer));
+}

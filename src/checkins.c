@@ -1,0 +1,391 @@
+/*
+ * checkins.c
+ *		The door: one scan, one call, one transaction.
+ *
+ * The signature is checked before any table is read. Reads
+ * ticketing.event_settings, event_co_organizers and superseded_codes; reads and
+ * writes public.tickets and ticketing.checkins. Locks: the ticket's row.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+
+#include "dvnt_ticketing.h"
+#include "qr_payload.h"
+
+#define DEEP_LINK "dvnt://ticket/"
+#define TOKEN_CHARS 64
+#define CODE_MAX_CHARS 4096
+
+KEPT_PLAN(find_scan,
+		  "SELECT code_hash, event_id, direction, answer FROM ticketing.checkins WHERE scan_id = $1", UUIDOID);
+KEPT_PLAN(read_door,
+		  "SELECT s.host_id, s.doors_open, s.doors_close, s.reentry, c.role, (c.permissions ->> 'scan') "
+		  "FROM ticketing.event_settings s "
+		  "LEFT JOIN ticketing.event_co_organizers c ON c.event_id = s.event_id AND c.user_id = $2 AND c.status = 'accepted' "
+		  "WHERE s.event_id = $1",
+		  INT4OID, TEXTOID);
+KEPT_PLAN(admit_by_id,
+		  "UPDATE public.tickets SET status = 'scanned', checked_in_at = $4, checked_in_by = $5 "
+		  "WHERE id = $1 AND event_id = $2 AND qr_payload = $3 AND status = 'active' RETURNING id, ticket_type_id",
+		  UUIDOID, INT4OID, TEXTOID, TIMESTAMPTZOID, TEXTOID);
+KEPT_PLAN(admit_by_token,
+		  "UPDATE public.tickets SET status = 'scanned', checked_in_at = $3, checked_in_by = $4 "
+		  "WHERE qr_token = $2 AND event_id = $1 AND status = 'active' RETURNING id, ticket_type_id",
+		  INT4OID, TEXTOID, TIMESTAMPTZOID, TEXTOID);
+KEPT_PLAN(lock_ticket_by_id,
+		  "SELECT id, event_id, ticket_type_id, status, checked_in_at, checked_in_by, qr_payload IS NOT DISTINCT FROM $2 FROM public.tickets WHERE id = $1 FOR NO KEY UPDATE",
+		  UUIDOID, TEXTOID);
+KEPT_PLAN(lock_ticket_by_token,
+		  "SELECT id, event_id, ticket_type_id, status, checked_in_at, checked_in_by, true FROM public.tickets WHERE qr_token = $1 FOR NO KEY UPDATE",
+		  TEXTOID);
+KEPT_PLAN(is_superseded,
+		  "SELECT ticket_id FROM ticketing.superseded_codes WHERE code_hash = $1", TEXTOID);
+KEPT_PLAN(last_movement,
+		  "SELECT result, gate, device_id FROM ticketing.checkins "
+		  "WHERE ticket_id = $1 AND result IN ('admitted', 'exited') AND undone_at IS NULL ORDER BY recorded_at DESC, id LIMIT 1",
+		  UUIDOID);
+KEPT_PLAN(admit_again,
+		  "UPDATE public.tickets SET checked_in_at = $2, checked_in_by = $3 WHERE id = $1",
+		  UUIDOID, TIMESTAMPTZOID, TEXTOID);
+KEPT_PLAN(record_scan,
+		  "INSERT INTO ticketing.checkins (id, event_id, ticket_id, code_hash, result, direction, scanned_by, device_id, gate, scan_id, forced, scanned_at, recorded_at, answer) "
+		  "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) ON CONFLICT (scan_id) WHERE scan_id IS NOT NULL DO NOTHING",
+		  UUIDOID, INT4OID, UUIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, UUIDOID, BOOLOID,
+		  TIMESTAMPTZOID, TIMESTAMPTZOID, JSONBOID);
+
+/* A scan and what is found out about it. */
+typedef struct DoorScan
+{
+	/* asked */
+	char	   *code;			/* without the deep link around it */
+	char	   *code_hash;
+	int32		event_id;
+	char	   *scanned_by;
+	char	   *device_id;
+	char	   *gate;
+	char	   *direction;
+	pg_uuid_t  *scan_id;
+	bool		has_scanned_at;
+	TimestampTz scanned_at;
+	bool		force;
+	/* by the code alone */
+	bool		is_token;
+	QrPayload	payload;
+	/* by the tables */
+	bool		reentry;
+	bool		forced;
+	const char *result;
+	bool		has_ticket;
+	pg_uuid_t	ticket_id;
+	pg_uuid_t	ticket_type_id;
+	bool		has_admitted_at;
+	TimestampTz admitted_at;
+	char	   *admitted_by;
+	char	   *admitted_gate;
+} DoorScan;
+
+/* A bare token: 64 lower-case hex characters. */
+static bool
+looks_like_token(const char *code)
+{
+	return strlen(code) == TOKEN_CHARS && strspn(code, "0123456789abcdef") == TOKEN_CHARS;
+}
+
+/* What the code says of itself: NULL when it may be a ticket, else the result. No table is read. */
+static const char *
+judge_code(DoorScan *scan)
+{
+	QrVerdict	verdict;
+
+	if (looks_like_token(scan->code))
+	{
+		scan->is_token = true;
+		return NULL;
+	}
+	require_ticket_keyring();
+	verdict = qr_payload_verify(ticket_keyring(), scan->code, strlen(scan->code), &scan->payload);
+	if (verdict == QR_FAILED)
+		elog(ERROR, "could not verify a ticket's signature");
+	if (verdict != QR_VALID)
+		return qr_verdict_name(verdict);
+	memcpy(scan->ticket_id.data, scan->payload.ticket_id, UUID_LEN);
+	return NULL;
+}
+
+/* The answer that this scan id was given before, if any. */
+static bool
+recall_scan(const DoorScan *scan, Datum *answer)
+{
+	Datum		id = UUIDPGetDatum(scan->scan_id);
+
+	if (scan->scan_id == NULL || run_latest(&find_scan, &id, NULL) == 0)
+		return false;
+	if (strcmp(row_text(0, 1), scan->code_hash) != 0 || DatumGetInt32(row_datum(0, 2)) != scan->event_id ||
+		strcmp(row_text(0, 3), scan->direction) != 0)
+		refuse(REQUEST_ID_REUSED, psprintf("\"scan_id\": \"%s\"", uuid_text(scan->scan_id)),
+			   "Use a new scan id for each scan.", "scan id was used for another scan");
+	*answer = row_datum(0, 4);
+	return true;
+}
+
+/* Whether the operator may scan here and now: NULL, or the result that says why not. */
+static const char *
+judge_door(DoorScan *scan, TimestampTz now)
+{
+	Datum		values[2] = {Int32GetDatum(scan->event_id), CStringGetTextDatum(scan->scanned_by)};
+	char	   *host_id;
+	char	   *role;
+	char	   *permission;
+	bool		leads;
+	bool		may_scan;
+
+	if (run_latest(&read_door, values, NULL) == 0)
+		refuse(NOT_FOUND, psprintf("\"event_id\": %d", scan->event_id), NULL,
+			   "event %d does not exist", scan->event_id);
+	host_id = row_text(0, 1);
+	scan->reentry = DatumGetBool(row_datum(0, 4));
+	role = row_text(0, 5);
+	permission = row_text(0, 6);
+	leads = (host_id != NULL && strcmp(host_id, scan->scanned_by) == 0) || (role != NULL && strcmp(role, "admin") == 0);
+	may_scan = leads || (role != NULL && strcmp(role, "viewer") != 0);
+	if (permission != NULL && (host_id == NULL || strcmp(host_id, scan->scanned_by) != 0))
+		may_scan = strcmp(permission, "true") == 0;
+	if (!may_scan || (scan->force && !leads))
+		return "not_allowed";
+	scan->forced = scan->force;
+	if (scan->forced || strcmp(scan->direction, "out") == 0)
+		return NULL;
+	if (!row_is_null(0, 2) && now < DatumGetTimestampTz(row_datum(0, 2)))
+		return "too_early";
+	if (!row_is_null(0, 3) && now >= DatumGetTimestampTz(row_datum(0, 3)))
+		return "too_late";
+	return NULL;
+}
+
+/* The one update that admits an active ticket; false when it did not. */
+static bool
+admit(DoorScan *scan, TimestampTz now)
+{
+	Datum		code = CStringGetTextDatum(scan->code);
+	Datum		by_id[5] = {UUIDPGetDatum(&scan->ticket_id), Int32GetDatum(scan->event_id), code,
+	TimestampTzGetDatum(now), CStringGetTextDatum(scan->scanned_by)};
+	Datum		by_token[4] = {by_id[1], code, by_id[3], by_id[4]};
+
+	if ((scan->is_token ? run_latest(&admit_by_token, by_token, NULL) : run_latest(&admit_by_id, by_id, NULL)) != 1)
+		return false;
+	scan->has_ticket = true;
+	scan->ticket_id = *DatumGetUUIDP(row_datum(0, 1));
+	scan->ticket_type_id = *DatumGetUUIDP(row_datum(0, 2));
+	scan->has_admitted_at = true;
+	scan->admitted_at = now;
+	scan->admitted_by = scan->scanned_by;
+	scan->admitted_gate = scan->gate;
+	return true;
+}
+
+/* A code that no ticket has: superseded, or not found at all. */
+static const char *
+judge_unknown(DoorScan *scan)
+{
+	Datum		hash = CStringGetTextDatum(scan->code_hash);
+
+	if (run_latest(&is_superseded, &hash, NULL) == 0)
+		return "not_found";
+	scan->has_ticket = true;
+	scan->ticket_id = *DatumGetUUIDP(row_datum(0, 1));
+	return "superseded";
+}
+
+/* A ticket that is inside or was: whether it goes out, comes in again, or was admitted before. */
+static const char *
+judge_movement(DoorScan *scan, TimestampTz now)
+{
+	Datum		id = UUIDPGetDatum(&scan->ticket_id);
+	bool		outside = false;
+
+	if (run_latest(&last_movement, &id, NULL) == 1)
+	{
+		outside = strcmp(row_text(0, 1), "exited") == 0;
+		scan->admitted_gate = row_text(0, 2);
+	}
+	if (strcmp(scan->direction, "out") == 0)
+	{
+		if (!scan->reentry)
+			return "not_allowed";
+		return outside ? "not_inside" : "exited";
+	}
+	if (outside && scan->reentry)
+	{
+		Datum		values[3] = {id, TimestampTzGetDatum(now), CStringGetTextDatum(scan->scanned_by)};
+
+		run_latest(&admit_again, values, NULL);
+		scan->has_admitted_at = true;
+		scan->admitted_at = now;
+		scan->admitted_by = scan->scanned_by;
+		scan->admitted_gate = scan->gate;
+		return "admitted";
+	}
+	return "already_admitted";
+}
+
+/* What is to be said of a ticket that was not simply admitted. */
+static const char *
+judge_ticket(DoorScan *scan, TimestampTz now)
+{
+	Datum		code = CStringGetTextDatum(scan->code);
+	Datum		by_id[2] = {UUIDPGetDatum(&scan->ticket_id), code};
+	uint64		rows = scan->is_token ? run_latest(&lock_ticket_by_token, &code, NULL) : run_latest(&lock_ticket_by_id, by_id, NULL);
+	char	   *status;
+
+	if (rows == 0)
+		return judge_unknown(scan);
+	scan->has_ticket = true;
+	scan->ticket_id = *DatumGetUUIDP(row_datum(0, 1));
+	scan->ticket_type_id = *DatumGetUUIDP(row_datum(0, 3));
+	if (DatumGetInt32(row_datum(0, 2)) != scan->event_id)
+		return "wrong_event";
+	if (!DatumGetBool(row_datum(0, 7)))
+		return "superseded";
+	status = row_text(0, 4);
+	if (status == NULL || strcmp(status, "void") == 0)
+		return "void";
+	if (strcmp(status, "refunded") == 0)
+		return "refunded";
+	if (strcmp(status, "active") == 0)
+		return "not_inside";	/* only a scan out comes here */
+	if (!row_is_null(0, 5))
+	{
+		scan->has_admitted_at = true;
+		scan->admitted_at = DatumGetTimestampTz(row_datum(0, 5));
+	}
+	scan->admitted_by = row_text(0, 6);
+	return judge_movement(scan, now);
+}
+
+/* The result of a scan whose code may be a ticket's. */
+static const char *
+decide(DoorScan *scan, TimestampTz now)
+{
+	const char *result = judge_door(scan, now);
+
+	if (result != NULL)
+		return result;
+	if (!scan->is_token && scan->payload.event_id != scan->event_id)
+		return "wrong_event";
+	if (strcmp(scan->direction, "in") == 0 && admit(scan, now))
+		return "admitted";
+	return judge_ticket(scan, now);
+}
+
+static Datum
+scan_answer(const DoorScan *scan, const pg_uuid_t *checkin_id)
+{
+	Answer		answer;
+
+	answer_begin(&answer);
+	answer_text(&answer, "result", scan->result);
+	answer_uuid(&answer, "checkin_id", checkin_id);
+	answer_uuid(&answer, "ticket_id", scan->has_ticket ? &scan->ticket_id : NULL);
+	if (scan->has_ticket && strcmp(scan->result, "superseded") != 0)
+		answer_uuid(&answer, "ticket_type_id", &scan->ticket_type_id);
+	if (scan->has_admitted_at)
+	{
+		answer_time(&answer, "admitted_at", scan->admitted_at);
+		answer_text(&answer, "admitted_by", scan->admitted_by);
+		answer_text(&answer, "admitted_gate", scan->admitted_gate);
+	}
+	else
+		answer_null(&answer, "admitted_at");
+	return answer_jsonb(&answer);
+}
+
+/* Writes the scan's row and answers; or the answer of the same scan that was faster. */
+static Datum
+record(DoorScan *scan, TimestampTz now)
+{
+	pg_uuid_t  *checkin_id = new_uuid();
+	Datum		answer = scan_answer(scan, checkin_id);
+	char		nulls[15] = "              ";
+	Datum		values[14];
+	Datum		first;
+
+	values[0] = UUIDPGetDatum(checkin_id);
+	values[1] = Int32GetDatum(scan->event_id);
+	values[2] = UUIDPGetDatum(&scan->ticket_id);
+	nulls[2] = scan->has_ticket ? ' ' : 'n';
+	values[3] = CStringGetTextDatum(scan->code_hash);
+	values[4] = CStringGetTextDatum(scan->result);
+	values[5] = CStringGetTextDatum(scan->direction);
+	values[6] = CStringGetTextDatum(scan->scanned_by);
+	values[7] = text_or_null(scan->device_id, &nulls[7]);
+	values[8] = text_or_null(scan->gate, &nulls[8]);
+	values[9] = UUIDPGetDatum(scan->scan_id);
+	nulls[9] = scan->scan_id ? ' ' : 'n';
+	values[10] = BoolGetDatum(scan->forced);
+	values[11] = TimestampTzGetDatum(scan->has_scanned_at ? scan->scanned_at : now);
+	values[12] = TimestampTzGetDatum(now);
+	values[13] = answer;
+	if (run_latest(&record_scan, values, nulls) == 1)
+		return answer;
+	if (recall_scan(scan, &first) && strcmp(scan->result, "admitted") != 0 && strcmp(scan->result, "exited") != 0)
+		return first;
+	/* our own change of the ticket must not stand without a row of its own */
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("scan id %s was used by a concurrent scan", uuid_text(scan->scan_id)),
+			 errhint("Ask again with the same scan id.")));
+}
+
+/* Reads the arguments of check_in. */
+static void
+read_scan(FunctionCallInfo fcinfo, DoorScan *scan)
+{
+	memset(scan, 0, sizeof(DoorScan));
+	scan->code = text_argument(fcinfo, 0, "payload");
+	if (strlen(scan->code) > CODE_MAX_CHARS)
+		refuse(BAD_REQUEST, "\"argument\": \"payload\"", NULL, "payload is longer than %d characters", CODE_MAX_CHARS);
+	if (strncmp(scan->code, DEEP_LINK, strlen(DEEP_LINK)) == 0)
+		scan->code += strlen(DEEP_LINK);
+	scan->code_hash = sha256_hex(scan->code, strlen(scan->code));
+	require_argument(fcinfo, 1, "event_id");
+	scan->event_id = PG_GETARG_INT32(1);
+	scan->scanned_by = text_argument(fcinfo, 2, "scanned_by");
+	scan->device_id = optional_text(fcinfo, 3);
+	scan->scan_id = PG_ARGISNULL(4) ? NULL : PG_GETARG_UUID_P(4);
+	scan->has_scanned_at = !PG_ARGISNULL(5);
+	if (scan->has_scanned_at)
+		scan->scanned_at = PG_GETARG_TIMESTAMPTZ(5);
+	scan->gate = optional_text(fcinfo, 6);
+	scan->direction = text_argument(fcinfo, 7, "direction");
+	if (strcmp(scan->direction, "in") != 0 && strcmp(scan->direction, "out") != 0)
+		refuse(BAD_REQUEST, "\"argument\": \"direction\"", "Use 'in' or 'out'.", "direction \"%s\" is unknown", scan->direction);
+	require_argument(fcinfo, 8, "force");
+	scan->force = PG_GETARG_BOOL(8);
+}
+
+PG_FUNCTION_INFO_V1(dvnt_check_in);
+
+/* check_in(payload, event_id, scanned_by, device_id, scan_id, scanned_at, gate, direction, force) → jsonb */
+Datum
+dvnt_check_in(PG_FUNCTION_ARGS)
+{
+	DoorScan	scan;
+	TimestampTz now;
+	Datum		result;
+
+	read_scan(fcinfo, &scan);
+	scan.result = judge_code(&scan);
+	SPI_connect();
+	if (!recall_scan(&scan, &result))
+	{
+		now = engine_now();
+		if (scan.result == NULL)
+			scan.result = decide(&scan, now);
+		result = record(&scan, now);
+	}
+	result = SPI_datumTransfer(result, false, -1);
+	SPI_finish();
+	PG_RETURN_DATUM(result);
+}

@@ -1,0 +1,52 @@
+/*
+ * clock.c
+ *		What time it is, for every part of the engine.
+ *
+ * Tests can shift the clock and let it run faster: the fast clock is anchored
+ * at the start of the server, so that all backends agree.
+ *
+ * Reads and writes no table, takes no lock.
+ */
+#include "postgres.h"
+
+#include "datatype/timestamp.h"
+#include "utils/timestamp.h"
+
+#include "dvnt_ticketing.h"
+
+/* Now; to be asked after the locks are taken. */
+TimestampTz
+engine_now(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (test_clock_rate != 1.0)
+		now += (TimestampTz) ((double) (now - PgStartTime) * (test_clock_rate - 1.0));
+	if (test_clock_offset != 0.0)
+		now += (TimestampTz) (test_clock_offset * 1000.0);
+	return now;
+}
+
+/* A timestamp as whole seconds since 1970. */
+int64
+unix_seconds(TimestampTz at)
+{
+	return at / USECS_PER_SEC +
+		(int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY;
+}
+
+/* A timestamp so many seconds later. */
+TimestampTz
+add_seconds(TimestampTz at, double seconds)
+{
+	return at + (TimestampTz) (seconds * USECS_PER_SEC);
+}
+
+PG_FUNCTION_INFO_V1(dvnt_clock);
+
+/* clock(): now, as the engine sees it. */
+Datum
+dvnt_clock(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_TIMESTAMPTZ(engine_now());
+}

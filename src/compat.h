@@ -1,0 +1,34 @@
+/*
+ * compat.h
+ *		Differences between the PostgreSQL versions that we build on (15 to 18).
+ */
+#ifndef DVNT_COMPAT_H
+#define DVNT_COMPAT_H
+
+#include "postgres.h"
+#include "storage/proc.h"
+#include "utils/numeric.h"
+
+#if PG_VERSION_NUM < 150000
+#error "dvnt_ticketing needs PostgreSQL 15 or later"
+#endif
+
+/* A small number that differs between concurrent backends. */
+static inline int
+backend_slot(void)
+{
+#if PG_VERSION_NUM >= 170000
+	return MyProcNumber;
+#else
+	return MyProc->pgprocno;
+#endif
+}
+
+/* PG_MODULE_MAGIC_EXT names the module from 18 on. */
+#if PG_VERSION_NUM >= 180000
+#define DVNT_MODULE_MAGIC PG_MODULE_MAGIC_EXT(.name = "dvnt_ticketing", .version = "1.0")
+#else
+#define DVNT_MODULE_MAGIC PG_MODULE_MAGIC
+#endif
+
+#endif /* DVNT_COMPAT_H */

@@ -1,0 +1,330 @@
+/*
+ * dvnt_ticketing.h
+ *		What the files of the extension call of one another, under the name of
+ *		the file that owns it.
+ */
+#ifndef DVNT_TICKETING_H
+#define DVNT_TICKETING_H
+
+#include "postgres.h"
+
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "lib/stringinfo.h"
+#include "utils/jsonb.h"
+#include "utils/resowner.h"
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
+
+#include "fees.h"
+#include "keyring.h"
+#include "refusal.h"
+
+/*-- guc.c --*/
+
+extern int	 hold_ttl_seconds;
+extern int	 hold_max_age_seconds;
+extern char *stripe_api_version;
+extern bool	 doorbell_enabled;
+extern int	 await_stripe_slots;
+extern double test_clock_offset;
+extern double test_clock_rate;
+
+extern void define_settings(void);
+
+/*-- clock.c --*/
+
+extern TimestampTz engine_now(void);
+extern int64 unix_seconds(TimestampTz at);
+extern TimestampTz add_seconds(TimestampTz at, double seconds);
+
+/*-- secrets.c --*/
+
+extern void load_secrets(void);
+extern Keyring *ticket_keyring(void);
+extern void require_ticket_keyring(void);
+extern const char *webhook_secrets(void);
+
+/*-- spi_plan.c --*/
+
+#define PLAN_MAX_ARGUMENTS 24
+
+/* A statement that is planned once for the life of the backend. */
+typedef struct KeptPlan
+{
+	const char *sql;
+	int			argument_count;
+	Oid			argument_types[PLAN_MAX_ARGUMENTS];
+	SPIPlanPtr	plan;
+} KeptPlan;
+
+#define KEPT_PLAN(name, statement, ...) \
+	static KeptPlan name = { \
+		.sql = statement, \
+		.argument_count = (int) (sizeof((Oid[]){__VA_ARGS__}) / sizeof(Oid)), \
+		.argument_types = {__VA_ARGS__}, \
+	}
+
+extern uint64 run_latest(KeptPlan *plan, const Datum *values, const char *nulls);
+extern uint64 run_stable(KeptPlan *plan, const Datum *values, const char *nulls);
+extern Datum row_value(uint64 row, int column, bool *isnull);
+extern Datum row_datum(uint64 row, int column);
+extern bool row_is_null(uint64 row, int column);
+extern char *row_text(uint64 row, int column);
+extern char *row_uuid_text(uint64 row, int column);
+extern void rows_to_result(FunctionCallInfo fcinfo);
+
+/* A step that may have to be undone by itself: an internal subtransaction. */
+typedef struct Guard
+{
+	MemoryContext context;
+	ResourceOwner owner;
+} Guard;
+
+extern void guarded_begin(Guard *guard);
+extern void guarded_commit(Guard *guard);
+extern void guarded_rollback(Guard *guard);
+
+/*-- arguments.c --*/
+
+extern void require_argument(FunctionCallInfo fcinfo, int number, const char *name);
+extern char *text_argument(FunctionCallInfo fcinfo, int number, const char *name);
+extern char *optional_text(FunctionCallInfo fcinfo, int number);
+extern char *uuid_text(const pg_uuid_t *id);
+extern bool uuid_from_text(const char *text, size_t length, pg_uuid_t *id);
+extern pg_uuid_t *new_uuid(void);
+extern Datum uuid_copy(Datum value);
+extern char *sha256_hex(const void *bytes, size_t length);
+extern Datum text_or_null(const char *value, char *null);
+
+/*-- answer.c --*/
+
+/* A JSON object that is being written. */
+typedef struct Answer
+{
+	StringInfoData text;
+	bool		empty;
+} Answer;
+
+extern void answer_begin(Answer *answer);
+extern void answer_key(Answer *answer, const char *key);
+extern void answer_text(Answer *answer, const char *key, const char *value);
+extern void answer_int(Answer *answer, const char *key, int64 value);
+extern void answer_bool(Answer *answer, const char *key, bool value);
+extern void answer_uuid(Answer *answer, const char *key, const pg_uuid_t *value);
+extern void answer_time(Answer *answer, const char *key, TimestampTz value);
+extern void answer_null(Answer *answer, const char *key);
+extern void answer_raw(Answer *answer, const char *key, const char *json);
+extern const char *answer_end(Answer *answer);
+extern Datum answer_jsonb(Answer *answer);
+extern Datum jsonb_from_text(const char *json);
+extern Jsonb *json_object_at(Jsonb *json, const char *const *path, int depth);
+extern char *json_string_at(Jsonb *json, const char *const *path, int depth);
+extern bool json_int_at(Jsonb *json, const char *const *path, int depth, int64 *value);
+extern bool json_bool_at(Jsonb *json, const char *const *path, int depth, bool *value);
+extern Jsonb *parse_json_quietly(const char *bytes, size_t length);
+
+/* A path into a JSON document, as two arguments. */
+#define JSON_PATH(...) (const char *const[]){__VA_ARGS__}, (int) (sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *))
+
+/*-- locks.c --*/
+
+extern void lock_user(const char *user_id, int32 event_id);
+extern void lock_event(int32 event_id);
+extern bool try_lock_event(int32 event_id);
+extern void lock_shape_shared(int32 event_id);
+extern bool no_relay_sleeps(void);
+extern int	take_waiter_slot(void);
+extern void give_back_waiter_slot(int slot);
+
+/*-- requests.c --*/
+
+/* A call that may be asked again under the same request id. */
+typedef struct RememberedCall
+{
+	const char *function_name;
+	const char *user_id;
+	const char *request_id;		/* NULL: not remembered */
+	bytea	   *arguments;		/* their SHA-256 */
+} RememberedCall;
+
+extern void remembered_call(RememberedCall *call, const char *function_name, const char *user_id,
+							const char *request_id, const char *arguments);
+extern bool recall_answer(RememberedCall *call, Datum *answer);
+extern void remember_answer(RememberedCall *call, Datum answer);
+
+/*-- cart.c --*/
+
+#define CART_MAX_ITEMS 100
+
+typedef struct CartItem
+{
+	pg_uuid_t	ticket_type_id;
+	int32		quantity;
+	/* what the database says of the tier */
+	bool		found;
+	int32		price_cents;
+	char		currency[4];
+	int32		max_per_user;	/* -1: no limit */
+	bool		has_sale_start;
+	TimestampTz sale_start;
+	bool		has_sale_end;
+	TimestampTz sale_end;
+	bool		limited;
+	int64		pool_id;		/* 0: unlimited */
+} CartItem;
+
+typedef struct Cart
+{
+	int32		event_id;
+	int			item_count;
+	CartItem   *items;			/* by ticket_type_id, each once */
+	/* what the database says of the event */
+	bool		ticketing_enabled;
+	bool		has_hold_ttl;
+	Interval	hold_ttl;
+	char	   *host_id;
+	int16		suite;
+	bool		event_limited;
+	int64		event_pool_id;	/* 0: no capacity */
+	bool		payee_ready;
+	char	   *payee_account;
+} Cart;
+
+extern Cart *cart_parse(int32 event_id, Jsonb *items);
+extern void cart_sort(Cart *cart);
+extern void cart_load(Cart *cart, bool latest);
+extern void cart_load_for_sale(Cart *cart);
+extern void cart_check_on_sale(const Cart *cart, TimestampTz now);
+extern void cart_quote(const Cart *cart, FeeQuote *quote, char currency[4]);
+extern void cart_answer_items(Answer *answer, const Cart *cart);
+extern void quote_answer(Answer *answer, const FeeQuote *quote, const char *currency);
+extern bool currency_is_allowed(const char *currency);
+
+/*-- inventory.c --*/
+
+/* Seats of one pool that are drawn or given back together. */
+typedef struct PoolMove
+{
+	int64		pool_id;
+	bool		of_event;
+	pg_uuid_t	ticket_type_id; /* of a tier's pool */
+	int32		quantity;
+} PoolMove;
+
+extern int	cart_moves(const Cart *cart, PoolMove **moves);
+extern void stock_draw(int32 event_id, const PoolMove *moves, int count, TimestampTz now);
+extern void stock_return(PoolMove *moves, int count);
+
+/*-- holds.c --*/
+
+extern void check_user_limits(const Cart *cart, const char *user_id, TimestampTz now);
+extern pg_uuid_t *hold_cart(const Cart *cart, const char *user_id, TimestampTz now,
+							const Interval *ttl, TimestampTz *expires_at);
+extern Cart *cart_of_reservation(const pg_uuid_t *reservation_id, const char *user_id,
+								 int32 event_id, TimestampTz now, TimestampTz *expires_at,
+								 pg_uuid_t *order_id, bool *has_order);
+extern void attach_holds(const pg_uuid_t *reservation_id, const pg_uuid_t *order_id);
+extern int64 convert_holds(const pg_uuid_t *order_id, TimestampTz now);
+
+/*-- orders.c --*/
+
+typedef struct NewOrder
+{
+	pg_uuid_t	order_id;
+	const char *user_id;
+	const Cart *cart;
+	const FeeQuote *quote;
+	const char *currency;
+	const char *rail;
+	const pg_uuid_t *reservation_id;	/* NULL: free, never held */
+	const char *email;
+	TimestampTz expires_at;		/* of the hold */
+} NewOrder;
+
+typedef enum OrderState
+{
+	ORDER_CREATED,
+	ORDER_AWAITING_PAYMENT,
+	ORDER_PROCESSING,
+	ORDER_EXPIRING,
+	ORDER_CANCELING,
+	ORDER_EXPIRED,
+	ORDER_CANCELED,
+	ORDER_LATE_PAID,
+	ORDER_PAID,
+	ORDER_REVIEW,
+	ORDER_PARTIALLY_REFUNDED,
+	ORDER_REFUNDING,
+	ORDER_REFUNDED,
+	ORDER_REFUND_FAILED,
+	ORDER_STATE_COUNT
+} OrderState;
+
+typedef enum OrderEvent
+{
+	ORDER_EVENT_FREE,			/* nothing to pay */
+	ORDER_EVENT_DECLINED,		/* Stripe: payment_failed; the buyer may try again */
+	ORDER_EVENT_SUCCEEDED,		/* Stripe: paid, and what was paid is what was asked */
+	ORDER_EVENT_DIFFERS			/* Stripe: paid, but amount, currency, account or mode differ */
+} OrderEvent;
+
+/* What a transition did. */
+typedef enum OrderOutcome
+{
+	ORDER_MOVED,
+	ORDER_STAYED,				/* known before, or of no consequence */
+	ORDER_FOUND					/* recorded as a finding */
+} OrderOutcome;
+
+extern void order_make(NewOrder *order, TimestampTz now);
+extern OrderOutcome order_apply(const pg_uuid_t *order_id, OrderEvent event, const char *source,
+								const char *detail_json, TimestampTz now);
+extern void record_finding(const char *kind, const char *entity, const char *detail_json,
+						   TimestampTz now);
+
+/*-- tickets.c --*/
+
+extern void issue_tickets(const pg_uuid_t *order_id, TimestampTz now);
+
+/*-- stripe_requests.c --*/
+
+typedef struct NewStripeRequest
+{
+	const char *kind;
+	int16		lane;
+	const char *method;
+	const char *path;
+	const char *params;			/* JSON object */
+	const char *customer_of;
+	const char *api_version;	/* NULL: the setting */
+	const pg_uuid_t *waits_for;
+	const pg_uuid_t *order_id;
+	int32		event_id;
+	const char *user_id;
+} NewStripeRequest;
+
+#define STRIPE_LANE_URGENT 0
+#define STRIPE_LANE_BUYER 1
+#define STRIPE_LANE_RECONCILE 2
+
+extern pg_uuid_t *enqueue_stripe_request(const NewStripeRequest *request, TimestampTz now);
+extern char *encode_stripe_form(Jsonb *params);
+
+/*-- relay.c --*/
+
+extern int	sweep_unapplied_answers(int max_rows, TimestampTz now);
+
+/*-- stripe_effects.c --*/
+
+extern void apply_stripe_answer(const char *kind, const pg_uuid_t *request_id, const char *order_id,
+								const char *user_id, Jsonb *answer, TimestampTz now);
+extern OrderOutcome payment_intent_says(const pg_uuid_t *order_id, Jsonb *intent, const char *source,
+										TimestampTz now);
+
+/*-- stripe_events.c --*/
+
+extern void apply_parked_events(const char *object_id, TimestampTz now);
+extern int	sweep_parked_events(int max_objects, TimestampTz now);
+
+#endif							/* DVNT_TICKETING_H */

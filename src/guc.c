@@ -1,0 +1,57 @@
+/*
+ * guc.c
+ *		Every setting of the extension.
+ *
+ * Secrets are not among them: they come from the server's environment
+ * (secrets.c). Reads and writes no table, takes no lock.
+ */
+#include "postgres.h"
+
+#include "utils/guc.h"
+
+#include "dvnt_ticketing.h"
+
+int			hold_ttl_seconds = 600;
+int			hold_max_age_seconds = 1800;
+char	   *stripe_api_version = NULL;
+bool		doorbell_enabled = true;
+int			await_stripe_slots = 64;
+double		test_clock_offset = 0.0;
+double		test_clock_rate = 1.0;
+
+void
+define_settings(void)
+{
+	DefineCustomIntVariable("dvnt_ticketing.hold_ttl",
+							"How long a hold lives, unless the event or the call says otherwise.",
+							NULL, &hold_ttl_seconds, 600, 1, 86400,
+							PGC_SUSET, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomIntVariable("dvnt_ticketing.hold_max_age",
+							"The longest that a hold may live, whatever is asked.",
+							NULL, &hold_max_age_seconds, 1800, 1, 86400,
+							PGC_SUSET, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomStringVariable("dvnt_ticketing.stripe_api_version",
+							   "Stripe-Version that is sent on every call.",
+							   NULL, &stripe_api_version, "2026-10-28.endive",
+							   PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("dvnt_ticketing.doorbell",
+							 "Wake a sleeping relay with NOTIFY when a request is enqueued.",
+							 "Turn it off before PREPARE TRANSACTION, which cannot follow a NOTIFY; "
+							 "the relay then finds the request within a second.",
+							 &doorbell_enabled, true,
+							 PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("dvnt_ticketing.await_stripe_slots",
+							"How many backends may wait in await_stripe at once.",
+							"Further callers are told that their request is queued.",
+							&await_stripe_slots, 64, 0, 10000,
+							PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomRealVariable("dvnt_ticketing.test_clock_offset",
+							 "For tests: shifts the engine's clock by so many milliseconds.",
+							 NULL, &test_clock_offset, 0.0, -1e13, 1e13,
+							 PGC_SUSET, GUC_NOT_IN_SAMPLE, NULL, NULL, NULL);
+	DefineCustomRealVariable("dvnt_ticketing.test_clock_rate",
+							 "For tests: lets the engine's clock run faster, from the server's start on.",
+							 NULL, &test_clock_rate, 1.0, 0.0, 1e6,
+							 PGC_SUSET, GUC_NOT_IN_SAMPLE, NULL, NULL, NULL);
+	MarkGUCPrefixReserved("dvnt_ticketing");
+}

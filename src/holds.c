@@ -1,0 +1,366 @@
+/*
+ * holds.c
+ *		Holds: seats that are a buyer's for a while. Limits per user, making,
+ *		releasing and converting holds, and what is available.
+ *
+ * Reads and writes ticketing.ticket_holds, reads public.tickets and what
+ * cart.c reads. Locks: user, then what inventory.c takes.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+
+#include "dvnt_ticketing.h"
+
+KEPT_PLAN(user_has,
+		  "SELECT k.ticket_type_id, sum(k.held), sum(k.owned) FROM ("
+		  "  SELECT ticket_type_id, quantity AS held, 0 AS owned FROM ticketing.ticket_holds "
+		  "  WHERE user_id = $1 AND event_id = $2 AND status = 'active' AND (order_id IS NOT NULL OR expires_at > $3) "
+		  "  UNION ALL "
+		  "  SELECT ticket_type_id, 0, 1 FROM public.tickets "
+		  "  WHERE user_id = $1 AND event_id = $2 AND status IN ('active', 'scanned')) k "
+		  "GROUP BY k.ticket_type_id",
+		  TEXTOID, INT4OID, TIMESTAMPTZOID);
+KEPT_PLAN(insert_holds,
+		  "INSERT INTO ticketing.ticket_holds (reservation_id, event_id, ticket_type_id, user_id, quantity, expires_at, created_at) "
+		  "SELECT $1, $2, u.tier, $3, u.quantity, $6, $7 FROM unnest($4::uuid[], $5::integer[]) AS u (tier, quantity)",
+		  UUIDOID, INT4OID, TEXTOID, UUIDARRAYOID, INT4ARRAYOID, TIMESTAMPTZOID, TIMESTAMPTZOID);
+KEPT_PLAN(lock_reservation,
+		  "SELECT id, event_id, ticket_type_id, user_id, quantity, status, expires_at, order_id "
+		  "FROM ticketing.ticket_holds WHERE reservation_id = $1 ORDER BY id FOR UPDATE",
+		  UUIDOID);
+KEPT_PLAN(reservation_owner,
+		  "SELECT event_id, user_id FROM ticketing.ticket_holds WHERE reservation_id = $1 LIMIT 1",
+		  UUIDOID);
+KEPT_PLAN(release_reservation,
+		  "WITH ended AS ("
+		  "  UPDATE ticketing.ticket_holds SET status = 'released', ended_at = $2 "
+		  "  WHERE reservation_id = $1 AND status = 'active' RETURNING event_id, ticket_type_id, quantity) "
+		  "SELECT p.pool_id, p.ticket_type_id IS NULL, sum(e.quantity)::integer "
+		  "FROM ended e JOIN ticketing.stock_pools p ON p.event_id = e.event_id AND (p.ticket_type_id IS NULL OR p.ticket_type_id = e.ticket_type_id) "
+		  "GROUP BY p.pool_id",
+		  UUIDOID, TIMESTAMPTZOID);
+KEPT_PLAN(attach_order,
+		  "UPDATE ticketing.ticket_holds SET order_id = $2 WHERE reservation_id = $1 AND status = 'active'",
+		  UUIDOID, UUIDOID);
+KEPT_PLAN(convert_order,
+		  "WITH held AS (SELECT id FROM ticketing.ticket_holds WHERE order_id = $1 AND status = 'active' ORDER BY id FOR UPDATE) "
+		  "UPDATE ticketing.ticket_holds h SET status = 'converted', ended_at = $2 FROM held WHERE h.id = held.id RETURNING h.quantity",
+		  UUIDOID, TIMESTAMPTZOID);
+KEPT_PLAN(read_availability,
+		  "SELECT t.id, t.quantity_total, "
+		  "       CASE WHEN tp.pool_id IS NULL AND ep.pool_id IS NULL THEN NULL "
+		  "            ELSE greatest(0, least(tf.free, ef.free)) END::integer, "
+		  "       coalesce(h.held, 0)::integer, "
+		  "       CASE WHEN tp.pool_id IS NULL "
+		  "            THEN (SELECT count(*) FROM public.tickets k WHERE k.event_id = t.event_id AND k.ticket_type_id = t.id AND k.status IN ('active', 'scanned')) "
+		  "            ELSE tp.capacity - tf.free - coalesce(h.held, 0) END::integer, "
+		  "       h.next_release_at "
+		  "FROM public.ticket_types t "
+		  "LEFT JOIN ticketing.stock_pools tp ON tp.event_id = t.event_id AND tp.ticket_type_id = t.id "
+		  "LEFT JOIN ticketing.stock_pools ep ON ep.event_id = t.event_id AND ep.ticket_type_id IS NULL "
+		  "LEFT JOIN LATERAL (SELECT sum(q.quantity) FILTER (WHERE q.order_id IS NOT NULL OR q.expires_at > $2) AS held, "
+		  "                          sum(q.quantity) FILTER (WHERE q.order_id IS NULL AND q.expires_at <= $2) AS dead, "
+		  "                          min(q.expires_at) FILTER (WHERE q.order_id IS NULL AND q.expires_at > $2) AS next_release_at "
+		  "                   FROM ticketing.ticket_holds q WHERE q.event_id = t.event_id AND q.ticket_type_id = t.id AND q.status = 'active') h ON true "
+		  "LEFT JOIN LATERAL (SELECT (SELECT sum(s.available) FROM ticketing.stock_shards s WHERE s.pool_id = tp.pool_id) - tp.deficit + coalesce(h.dead, 0) AS free) tf ON true "
+		  "LEFT JOIN LATERAL (SELECT (SELECT sum(s.available) FROM ticketing.stock_shards s WHERE s.pool_id = ep.pool_id) - ep.deficit "
+		  "                        + (SELECT coalesce(sum(q.quantity), 0) FROM ticketing.ticket_holds q WHERE q.event_id = t.event_id AND q.status = 'active' AND q.order_id IS NULL AND q.expires_at <= $2) AS free) ef ON true "
+		  "WHERE t.event_id = $1 ORDER BY t.price_cents, t.id",
+		  INT4OID, TIMESTAMPTZOID);
+KEPT_PLAN(event_exists, "SELECT FROM public.events WHERE id = $1", INT4OID);
+
+/* Refuses what would put the user above a tier's limit; the caller holds the user's lock. */
+void
+check_user_limits(const Cart *cart, const char *user_id, TimestampTz now)
+{
+	Datum		values[3] = {CStringGetTextDatum(user_id), Int32GetDatum(cart->event_id), TimestampTzGetDatum(now)};
+	uint64		rows = run_latest(&user_has, values, NULL);
+
+	for (int i = 0; i < cart->item_count; i++)
+	{
+		const CartItem *item = &cart->items[i];
+		int64		held = 0;
+		int64		owned = 0;
+
+		if (item->max_per_user < 0)
+			continue;
+		for (uint64 row = 0; row < rows; row++)
+			if (memcmp(DatumGetUUIDP(row_datum(row, 1))->data, item->ticket_type_id.data, UUID_LEN) == 0)
+			{
+				held = DatumGetInt64(row_datum(row, 2));
+				owned = DatumGetInt64(row_datum(row, 3));
+			}
+		if (held + owned + item->quantity > item->max_per_user)
+			refuse(LIMIT_REACHED,
+				   psprintf("\"ticket_type_id\": \"%s\", \"limit\": %d, \"held\": " INT64_FORMAT ", \"owned\": " INT64_FORMAT ", \"requested\": %d",
+							uuid_text(&item->ticket_type_id), item->max_per_user, held, owned, item->quantity),
+				   "Ask for fewer; holds that end count no more.",
+				   "user may have %d of ticket type %s", item->max_per_user, uuid_text(&item->ticket_type_id));
+	}
+}
+
+/* An interval in seconds, months as 30 days. */
+static double
+interval_seconds(const Interval *interval)
+{
+	return (double) interval->time / USECS_PER_SEC +
+		((double) interval->month * DAYS_PER_MONTH + interval->day) * SECS_PER_DAY;
+}
+
+/* How long this hold may live, in seconds. */
+static double
+hold_seconds(const Cart *cart, const Interval *ttl)
+{
+	double		seconds;
+
+	if (ttl != NULL)
+	{
+		seconds = interval_seconds(ttl);
+		if (seconds <= 0)
+			refuse(BAD_REQUEST, "\"argument\": \"ttl\"", "Leave ttl NULL for the usual time.",
+				   "ttl is not a positive interval");
+	}
+	else if (cart->has_hold_ttl)
+		seconds = interval_seconds(&cart->hold_ttl);
+	else
+		seconds = hold_ttl_seconds;
+	return Min(seconds, hold_max_age_seconds);
+}
+
+/* Draws the cart's seats and records the hold; the caller holds the user's lock. */
+pg_uuid_t *
+hold_cart(const Cart *cart, const char *user_id, TimestampTz now, const Interval *ttl, TimestampTz *expires_at)
+{
+	pg_uuid_t  *reservation_id = new_uuid();
+	Datum	   *tiers = palloc(sizeof(Datum) * cart->item_count);
+	Datum	   *quantities = palloc(sizeof(Datum) * cart->item_count);
+	PoolMove   *moves;
+	int			move_count;
+	Datum		values[7];
+
+	*expires_at = add_seconds(now, hold_seconds(cart, ttl));
+	check_user_limits(cart, user_id, now);
+	move_count = cart_moves(cart, &moves);
+	stock_draw(cart->event_id, moves, move_count, now);
+
+	for (int i = 0; i < cart->item_count; i++)
+	{
+		tiers[i] = UUIDPGetDatum(&cart->items[i].ticket_type_id);
+		quantities[i] = Int32GetDatum(cart->items[i].quantity);
+	}
+	values[0] = UUIDPGetDatum(reservation_id);
+	values[1] = Int32GetDatum(cart->event_id);
+	values[2] = CStringGetTextDatum(user_id);
+	values[3] = PointerGetDatum(construct_array(tiers, cart->item_count, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
+	values[4] = PointerGetDatum(construct_array(quantities, cart->item_count, INT4OID, sizeof(int32), true, TYPALIGN_INT));
+	values[5] = TimestampTzGetDatum(*expires_at);
+	values[6] = TimestampTzGetDatum(now);
+	run_latest(&insert_holds, values, NULL);
+	return reservation_id;
+}
+
+static void
+refuse_unknown_reservation(const pg_uuid_t *reservation_id)
+{
+	refuse(NOT_FOUND, psprintf("\"reservation_id\": \"%s\"", uuid_text(reservation_id)), NULL,
+		   "reservation %s does not exist", uuid_text(reservation_id));
+}
+
+/*
+ * Locks a user's live reservation and reads it back as a cart. Refuses one that
+ * is unknown, somebody else's, of another event, ended or dead. has_order says
+ * whether an order stands behind it already.
+ */
+Cart *
+cart_of_reservation(const pg_uuid_t *reservation_id, const char *user_id, int32 event_id,
+					TimestampTz now, TimestampTz *expires_at, pg_uuid_t *order_id, bool *has_order)
+{
+	Cart	   *cart = palloc0(sizeof(Cart));
+	Datum		id = UUIDPGetDatum(reservation_id);
+	uint64		rows = run_latest(&lock_reservation, &id, NULL);
+
+	if (rows == 0 || strcmp(row_text(0, 4), user_id) != 0 || DatumGetInt32(row_datum(0, 2)) != event_id)
+		refuse_unknown_reservation(reservation_id);
+	cart->event_id = event_id;
+	cart->item_count = (int) rows;
+	cart->items = palloc0(sizeof(CartItem) * rows);
+	*has_order = !row_is_null(0, 8);
+	if (*has_order)
+		*order_id = *DatumGetUUIDP(row_datum(0, 8));
+	for (uint64 row = 0; row < rows; row++)
+	{
+		const char *status = row_text(row, 6);
+
+		*expires_at = DatumGetTimestampTz(row_datum(row, 7));
+		cart->items[row].ticket_type_id = *DatumGetUUIDP(row_datum(row, 3));
+		cart->items[row].quantity = DatumGetInt32(row_datum(row, 5));
+		if (strcmp(status, "converted") == 0)
+			refuse(ALREADY_DONE, psprintf("\"reservation_id\": \"%s\"", uuid_text(reservation_id)),
+				   "Ask order_status for its tickets.", "reservation %s is paid", uuid_text(reservation_id));
+		if (strcmp(status, "active") != 0 || (!*has_order && *expires_at <= now))
+			refuse(HOLD_EXPIRED, psprintf("\"reservation_id\": \"%s\"", uuid_text(reservation_id)),
+				   "Hold the tickets again.", "reservation %s has ended", uuid_text(reservation_id));
+	}
+	cart_sort(cart);
+	return cart;
+}
+
+/* Ties a reservation's holds to the order that stands behind them. */
+void
+attach_holds(const pg_uuid_t *reservation_id, const pg_uuid_t *order_id)
+{
+	Datum		values[2] = {UUIDPGetDatum(reservation_id), UUIDPGetDatum(order_id)};
+
+	run_latest(&attach_order, values, NULL);
+}
+
+/* Turns an order's holds into sold seats; returns how many seats. */
+int64
+convert_holds(const pg_uuid_t *order_id, TimestampTz now)
+{
+	Datum		values[2] = {UUIDPGetDatum(order_id), TimestampTzGetDatum(now)};
+	uint64		rows = run_latest(&convert_order, values, NULL);
+	int64		seats = 0;
+
+	for (uint64 row = 0; row < rows; row++)
+		seats += DatumGetInt32(row_datum(row, 1));
+	return seats;
+}
+
+PG_FUNCTION_INFO_V1(dvnt_hold_tickets);
+
+/* hold_tickets(user_id, event_id, items, ttl, request_id) → jsonb */
+Datum
+dvnt_hold_tickets(PG_FUNCTION_ARGS)
+{
+	char	   *user_id = text_argument(fcinfo, 0, "user_id");
+	Interval   *ttl = PG_ARGISNULL(3) ? NULL : PG_GETARG_INTERVAL_P(3);
+	RememberedCall call;
+	Cart	   *cart;
+	TimestampTz now;
+	TimestampTz expires_at;
+	pg_uuid_t  *reservation_id;
+	Answer		arguments;
+	Answer		answer;
+	Datum		result;
+
+	require_argument(fcinfo, 1, "event_id");
+	require_argument(fcinfo, 2, "items");
+	cart = cart_parse(PG_GETARG_INT32(1), PG_GETARG_JSONB_P(2));
+
+	SPI_connect();
+	answer_begin(&arguments);
+	answer_int(&arguments, "event_id", cart->event_id);
+	cart_answer_items(&arguments, cart);
+	if (ttl != NULL)
+		answer_text(&arguments, "ttl", DatumGetCString(DirectFunctionCall1(interval_out, IntervalPGetDatum(ttl))));
+	remembered_call(&call, "hold_tickets", user_id, optional_text(fcinfo, 4), answer_end(&arguments));
+
+	lock_user(user_id, cart->event_id);
+	if (!recall_answer(&call, &result))
+	{
+		cart_load_for_sale(cart);
+		now = engine_now();
+		cart_check_on_sale(cart, now);
+		reservation_id = hold_cart(cart, user_id, now, ttl, &expires_at);
+		answer_begin(&answer);
+		answer_uuid(&answer, "reservation_id", reservation_id);
+		answer_time(&answer, "expires_at", expires_at);
+		cart_answer_items(&answer, cart);
+		result = answer_jsonb(&answer);
+		remember_answer(&call, result);
+	}
+	result = SPI_datumTransfer(result, false, -1);
+	SPI_finish();
+	PG_RETURN_DATUM(result);
+}
+
+PG_FUNCTION_INFO_V1(dvnt_release_hold);
+
+/* release_hold(reservation_id, user_id) → jsonb */
+Datum
+dvnt_release_hold(PG_FUNCTION_ARGS)
+{
+	pg_uuid_t  *reservation_id;
+	char	   *user_id;
+	Datum		id;
+	Datum		values[2];
+	uint64		rows;
+	bool		live = false;
+	TimestampTz now;
+	PoolMove   *moves;
+	Answer		answer;
+	Datum		result;
+
+	require_argument(fcinfo, 0, "reservation_id");
+	reservation_id = PG_GETARG_UUID_P(0);
+	user_id = text_argument(fcinfo, 1, "user_id");
+	id = UUIDPGetDatum(reservation_id);
+
+	SPI_connect();
+	if (run_latest(&reservation_owner, &id, NULL) == 0 || strcmp(row_text(0, 2), user_id) != 0)
+		refuse_unknown_reservation(reservation_id);
+	lock_user(user_id, DatumGetInt32(row_datum(0, 1)));
+	rows = run_latest(&lock_reservation, &id, NULL);
+	for (uint64 row = 0; row < rows; row++)
+	{
+		const char *status = row_text(row, 6);
+
+		live |= strcmp(status, "active") == 0;
+		if (strcmp(status, "converted") == 0)
+			refuse(ALREADY_DONE, psprintf("\"reservation_id\": \"%s\"", uuid_text(reservation_id)),
+				   "Its tickets can be refunded.", "reservation %s is paid", uuid_text(reservation_id));
+		if (live && !row_is_null(row, 8))
+			refuse(WRONG_STATE, psprintf("\"reservation_id\": \"%s\", \"order_id\": \"%s\"", uuid_text(reservation_id), row_uuid_text(row, 8)),
+				   "Cancel the order; its seats return when Stripe has confirmed.",
+				   "an order stands behind reservation %s", uuid_text(reservation_id));
+	}
+
+	if (live)
+	{
+		now = engine_now();
+		values[0] = id;
+		values[1] = TimestampTzGetDatum(now);
+		rows = run_latest(&release_reservation, values, NULL);
+		moves = palloc0(sizeof(PoolMove) * (rows + 1));
+		for (uint64 row = 0; row < rows; row++)
+		{
+			moves[row].pool_id = DatumGetInt64(row_datum(row, 1));
+			moves[row].quantity = DatumGetInt32(row_datum(row, 3));
+		}
+		stock_return(moves, (int) rows);
+	}
+	answer_begin(&answer);
+	answer_uuid(&answer, "reservation_id", reservation_id);
+	answer_bool(&answer, "released", live);
+	result = SPI_datumTransfer(answer_jsonb(&answer), false, -1);
+	SPI_finish();
+	PG_RETURN_DATUM(result);
+}
+
+PG_FUNCTION_INFO_V1(dvnt_availability);
+
+/* availability(event_id) → rows */
+Datum
+dvnt_availability(PG_FUNCTION_ARGS)
+{
+	Datum		values[2];
+
+	require_argument(fcinfo, 0, "event_id");
+	InitMaterializedSRF(fcinfo, 0);
+	SPI_connect();
+	values[0] = Int32GetDatum(PG_GETARG_INT32(0));
+	values[1] = TimestampTzGetDatum(engine_now());
+	if (run_stable(&event_exists, values, NULL) == 0)
+		refuse(NOT_FOUND, psprintf("\"event_id\": %d", PG_GETARG_INT32(0)), NULL,
+			   "event %d does not exist", PG_GETARG_INT32(0));
+	run_stable(&read_availability, values, NULL);
+	rows_to_result(fcinfo);
+	SPI_finish();
+	return (Datum) 0;
+}

@@ -1,0 +1,114 @@
+/*
+ * locks.c
+ *		The advisory locks of the engine and their tags.
+ *
+ * Order, everywhere: user, shape, event; then hold rows, shards, rows of
+ * public. The classes that plpgsql or the relay takes too are pairs of int4
+ * (pg_advisory_lock(int4, int4)); the others have a tag of their own, which no
+ * SQL function can take.
+ */
+#include "postgres.h"
+
+#include "common/hashfn.h"
+#include "miscadmin.h"
+#include "storage/lock.h"
+
+#include "dvnt_ticketing.h"
+
+/* Classes of pg_advisory_lock(class, key). */
+#define LOCK_CLASS_EVENT 1685454849 /* key: event; the slow path of stock */
+#define LOCK_CLASS_DOORBELL 1685454850	/* key: 0; shared while a relay sleeps */
+#define LOCK_CLASS_SHAPE 1685454851 /* key: event; exclusive while a pool is made or removed */
+
+/* Fourth fields of a tag: 1 and 2 are SQL's. */
+#define TAG_SQL_PAIR 2
+#define TAG_USER 3
+#define TAG_WAITER 4
+
+/* A lock that the engine's plpgsql or the relay can take as well. */
+static void
+pair_tag(LOCKTAG *tag, uint32 class, uint32 key)
+{
+	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, class, key, TAG_SQL_PAIR);
+}
+
+/* Serialises what one user does at one event: limits, request ids, orders. */
+void
+lock_user(const char *user_id, int32 event_id)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) event_id,
+						 DatumGetUInt32(hash_any((const unsigned char *) user_id, strlen(user_id))),
+						 TAG_USER);
+	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+}
+
+/* The sweep lock of an event: who moves dead holds and rebalances shards. */
+void
+lock_event(int32 event_id)
+{
+	LOCKTAG		tag;
+
+	pair_tag(&tag, LOCK_CLASS_EVENT, (uint32) event_id);
+	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+}
+
+bool
+try_lock_event(int32 event_id)
+{
+	LOCKTAG		tag;
+
+	pair_tag(&tag, LOCK_CLASS_EVENT, (uint32) event_id);
+	return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+/* Held while buying what has no pool, so that a pool made meanwhile waits and counts us. */
+void
+lock_shape_shared(int32 event_id)
+{
+	LOCKTAG		tag;
+
+	pair_tag(&tag, LOCK_CLASS_SHAPE, (uint32) event_id);
+	(void) LockAcquire(&tag, ShareLock, false, false);
+}
+
+/*
+ * Takes the enqueuer's side of the doorbell. True: no relay sleeps, and none
+ * can until this transaction has ended, because a relay goes to sleep under
+ * ShareLock, which conflicts. Never remembered: a rollback to a savepoint drops
+ * the lock.
+ */
+bool
+no_relay_sleeps(void)
+{
+	LOCKTAG		tag;
+
+	pair_tag(&tag, LOCK_CLASS_DOORBELL, 0);
+	return LockAcquire(&tag, RowExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+/* One of the places in which a backend may wait for Stripe; -1 when all are taken. */
+int
+take_waiter_slot(void)
+{
+	for (int i = 0; i < await_stripe_slots; i++)
+	{
+		int			slot = (MyProcPid + i) % await_stripe_slots;
+		LOCKTAG		tag;
+
+		SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, (uint32) slot, TAG_WAITER);
+		if (LockAcquire(&tag, ExclusiveLock, false, true) == LOCKACQUIRE_OK)
+			return slot;
+	}
+	return -1;
+}
+
+void
+give_back_waiter_slot(int slot)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, (uint32) slot, TAG_WAITER);
+	(void) LockRelease(&tag, ExclusiveLock, false);
+}

@@ -1,0 +1,233 @@
+/*
+ * outbox.c
+ *	  The relay's side of the outbox: rows become calls, answers are stored.
+ *
+ * What an answer means, and whether and when its request is sent again, the
+ * database decides.  Here it is only made sure that an answer we have is
+ * stored: if the statement fails or the connection is lost, the answer stays
+ * in its slot and is sent again, MAX_STORE_TRIES times.  A try that was
+ * executed after all makes the next one 'stale', which is fine: the lease
+ * token fences them.  An answer that is given up is no loss either: its lease
+ * runs out, the request goes out again under the same key, and Stripe repeats
+ * its answer.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "relay.h"
+
+static int	wanted;				/* rows that the claim under way may return */
+static int	doubtful;			/* answers being stored that may stop the relay */
+
+/* Start the line of a call. */
+static void
+begin_call_line(LogLine *line, LogLevel level, const char *event, const Call *call)
+{
+	log_begin(line, level, event);
+	log_text(line, "id", call->id);
+	log_text(line, "method", call->method);
+	log_text(line, "path", call->path);
+	log_number(line, "status", call->status);
+	log_number(line, "ms", call->took);
+	log_number(line, "attempt", call->attempts);
+	if (call->request_id[0] != '\0')
+		log_text(line, "request_id", call->request_id);
+	if (call->status == 0)
+		log_text(line, "error", call->error);
+}
+
+/* The line of a call whose answer is stored. */
+static void
+log_answer(const Call *call, const char *outcome)
+{
+	LogLevel	level = LOG_LEVEL_WARNING;
+	LogLine		line;
+
+	if (strcmp(outcome, "done") == 0)
+		level = LOG_LEVEL_INFO;
+	else if (strcmp(outcome, "stop") == 0)
+		level = LOG_LEVEL_ERROR;
+	begin_call_line(&line, level, "answer", call);
+	log_text(&line, "outcome", outcome);
+	log_end(&line);
+}
+
+/* Whether an answer may stop the relay: then nothing is claimed until we know. */
+static bool
+is_doubtful(const Call *call)
+{
+	return call->status == 401 || call->status == 403 || call->tls_failed;
+}
+
+/* An answer was not stored: again a little later, or give it up. */
+static void
+store_later(Call *call, const char *error)
+{
+	bool		again = ++call->store_tries < MAX_STORE_TRIES;
+	LogLine		line;
+
+	begin_call_line(&line, again ? LOG_LEVEL_WARNING : LOG_LEVEL_ERROR,
+					again ? "store_failed" : "answer_dropped", call);
+	log_number(&line, "try", call->store_tries);
+	log_text(&line, "store_error", error);
+	log_end(&line);
+	if (again)
+	{
+		call->state = CALL_ANSWERED;
+		call->store_at = clock_now() + clock_backoff(call->store_tries);
+	}
+	else
+		calls_release(call);
+}
+
+/* Told what became of an answer. */
+static void
+complete_done(PGresult *result, Call *call)
+{
+	const char *outcome;
+
+	doubtful -= is_doubtful(call);
+	if (result == NULL)
+	{
+		store_later(call, "the connection was lost");
+		return;
+	}
+	if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) != 1)
+	{
+		const char *error = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+
+		store_later(call, error ? error : "no outcome");
+		return;
+	}
+	outcome = PQgetvalue(result, 0, 0);
+	log_answer(call, outcome);
+	if (strcmp(outcome, "stop") == 0)
+		relay_drain(EXIT_STOPPED, "stripe refuses the key, or TLS cannot be trusted");
+	calls_release(call);
+}
+
+/* Send an answer to be stored, and look for what its effect has made ready. */
+static void
+store(Call *call)
+{
+	char		status[16];
+	const Parameter parameters[] = {
+		TEXT_PARAMETER(call->id),
+		TEXT_PARAMETER(call->lease_token),
+		TEXT_PARAMETER(status),
+		TEXT_PARAMETER(call->headers.data),
+		BINARY_PARAMETER(call->answer.data ? call->answer.data : "", call->answer.length)
+	};
+
+	snprintf(status, sizeof(status), "%d", call->status);
+	call->state = CALL_STORING;
+	doubtful += is_doubtful(call);
+	database_send(STATEMENT_COMPLETE, parameters, complete_done, call);
+	doorbell_ring();
+}
+
+/* A call has ended; outbox_work will store its answer. */
+static void
+row_answered(Call *call)
+{
+	(void) call;
+}
+
+/* Make a call of a claimed row. */
+static void
+send_row(const PGresult *rows, int row)
+{
+	Call	   *call = calls_take();
+	char	  **fields[] = {
+		&call->id, &call->lease_token, &call->method, &call->path, &call->body,
+		&call->stripe_account, &call->api_version, &call->idempotency_key
+	};
+	int			count = (int) (sizeof(fields) / sizeof(fields[0]));
+
+	for (int i = 0; i < count; i++)
+		*fields[i] = copy_string(PQgetvalue(rows, row, i));
+	call->attempts = atoi(PQgetvalue(rows, row, count));
+	call->answered = row_answered;
+	calls_send(call);
+}
+
+/* Told the claimed rows. */
+static void
+claim_done(PGresult *result, Call *call)
+{
+	int			rows;
+
+	(void) call;
+	if (result == NULL)
+		return;					/* rows claimed unseen come back when their lease ends */
+	if (PQresultStatus(result) != PGRES_TUPLES_OK)
+	{
+		const char *error = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+
+		database_fail("claim", error ? error : PQresultErrorMessage(result));
+		return;
+	}
+	database_settled();
+	rows = PQntuples(result);
+	if (rows > calls_room())
+	{
+		database_fail("claim", "more rows than asked for");
+		return;
+	}
+	for (int i = 0; i < rows; i++)
+		send_row(result, i);
+	doorbell_claimed(rows, wanted);
+}
+
+/* Claim up to so many rows. */
+void
+outbox_claim(int rows)
+{
+	char		count[16];
+	char		lease[32];
+	const Parameter parameters[] = {TEXT_PARAMETER(count), TEXT_PARAMETER(lease)};
+
+	snprintf(count, sizeof(count), "%d", rows);
+	snprintf(lease, sizeof(lease), "%d seconds", config.lease);
+	wanted = rows;
+	database_send(STATEMENT_CLAIM, parameters, claim_done, NULL);
+}
+
+/* Store the answers that are there. */
+void
+outbox_work(msec_t now)
+{
+	if (!arming_done())
+		return;
+	for (Call *call = calls_next(NULL, CALL_ANSWERED); call;
+		 call = calls_next(call, CALL_ANSWERED))
+	{
+		if (now >= call->store_at)
+			store(call);
+	}
+}
+
+/* Whether rows must not be claimed yet. */
+bool
+outbox_in_doubt(void)
+{
+	return doubtful > 0;
+}
+
+/* When to be called at the latest. */
+msec_t
+outbox_due(void)
+{
+	msec_t		due = NEVER;
+
+	if (!arming_done())
+		return NEVER;
+	for (Call *call = calls_next(NULL, CALL_ANSWERED); call;
+		 call = calls_next(call, CALL_ANSWERED))
+	{
+		if (call->store_at < due)
+			due = call->store_at;
+	}
+	return due;
+}

@@ -1,0 +1,156 @@
+/*
+ * spi_plan.c
+ *		Statements that are planned once for each backend, the two ways to run
+ *		them, and subtransactions that undo a half-done step.
+ *
+ * run_latest() sees what has committed up to now, whatever the isolation level
+ * of the caller: to be used after a lock is taken (see ri_triggers.c for the
+ * same need). run_stable() sees the caller's snapshot and writes nothing.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "funcapi.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/snapmgr.h"
+
+#include "dvnt_ticketing.h"
+
+/* Plans a statement on its first use, and again when its plan was lost. */
+static SPIPlanPtr
+ready_plan(KeptPlan *kept)
+{
+	if (kept->plan == NULL || !SPI_plan_is_valid(kept->plan))
+	{
+		SPIPlanPtr	fresh;
+
+		if (kept->plan != NULL)
+		{
+			SPI_freeplan(kept->plan);
+			kept->plan = NULL;
+		}
+		fresh = SPI_prepare(kept->sql, kept->argument_count, kept->argument_types);
+		if (fresh == NULL)
+			elog(ERROR, "SPI_prepare returned %s for %s", SPI_result_code_string(SPI_result), kept->sql);
+		if (SPI_keepplan(fresh) != 0)
+			elog(ERROR, "SPI_keepplan failed for %s", kept->sql);
+		kept->plan = fresh;
+	}
+	return kept->plan;
+}
+
+/* Checks SPI's answer and returns the number of rows. */
+static uint64
+checked(int code, const KeptPlan *kept)
+{
+	if (code < 0)
+		elog(ERROR, "SPI returned %s for %s", SPI_result_code_string(code), kept->sql);
+	return SPI_processed;
+}
+
+uint64
+run_latest(KeptPlan *kept, const Datum *values, const char *nulls)
+{
+	SPIPlanPtr	plan = ready_plan(kept);
+
+	return checked(SPI_execute_snapshot(plan, (Datum *) values, nulls, GetLatestSnapshot(),
+										InvalidSnapshot, false, true, 0), kept);
+}
+
+uint64
+run_stable(KeptPlan *kept, const Datum *values, const char *nulls)
+{
+	SPIPlanPtr	plan = ready_plan(kept);
+
+	return checked(SPI_execute_plan(plan, (Datum *) values, nulls, true, 0), kept);
+}
+
+/* A column of a row of the last statement; columns count from 1. */
+Datum
+row_value(uint64 row, int column, bool *isnull)
+{
+	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, isnull);
+}
+
+/* The same where NULL cannot be. */
+Datum
+row_datum(uint64 row, int column)
+{
+	bool		isnull;
+	Datum		value = row_value(row, column, &isnull);
+
+	if (isnull)
+		elog(ERROR, "unexpected NULL in column %d", column);
+	return value;
+}
+
+bool
+row_is_null(uint64 row, int column)
+{
+	bool		isnull;
+
+	(void) row_value(row, column, &isnull);
+	return isnull;
+}
+
+/* A text column as a C string, NULL for NULL. */
+char *
+row_text(uint64 row, int column)
+{
+	bool		isnull;
+	Datum		value = row_value(row, column, &isnull);
+
+	return isnull ? NULL : TextDatumGetCString(value);
+}
+
+/* A uuid column as its 36 characters. */
+char *
+row_uuid_text(uint64 row, int column)
+{
+	return uuid_text(DatumGetUUIDP(row_datum(row, column)));
+}
+
+/* Makes the rows of the last statement the result of a set-returning function. */
+void
+rows_to_result(FunctionCallInfo fcinfo)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	SPITupleTable *rows = SPI_tuptable;
+	int			columns = rows->tupdesc->natts;
+	Datum	   *values = palloc(sizeof(Datum) * columns);
+	bool	   *nulls = palloc(sizeof(bool) * columns);
+
+	for (uint64 row = 0; row < rows->numvals; row++)
+	{
+		heap_deform_tuple(rows->vals[row], rows->tupdesc, values, nulls);
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+}
+
+/* Begins a step that may have to be undone by itself; errors must be caught and undo it, too. */
+void
+guarded_begin(Guard *guard)
+{
+	guard->context = CurrentMemoryContext;
+	guard->owner = CurrentResourceOwner;
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(guard->context);
+}
+
+void
+guarded_commit(Guard *guard)
+{
+	ReleaseCurrentSubTransaction();
+	MemoryContextSwitchTo(guard->context);
+	CurrentResourceOwner = guard->owner;
+}
+
+void
+guarded_rollback(Guard *guard)
+{
+	RollbackAndReleaseCurrentSubTransaction();
+	MemoryContextSwitchTo(guard->context);
+	CurrentResourceOwner = guard->owner;
+}

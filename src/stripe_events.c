@@ -1,0 +1,322 @@
+/*
+ * stripe_events.c
+ *		Webhooks: a genuine event is recorded once, in the transaction that
+ *		applies it; what cannot be applied yet is parked, never lost.
+ *
+ * Reads and writes ticketing.stripe_inbox, writes public.stripe_events, reads
+ * ticketing.installation and orders. Locks: the event's inbox row, then order
+ * and what follows it.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+
+#include "dvnt_ticketing.h"
+#include "stripe_signature.h"
+#include "webhook_payload.h"
+
+#define WEBHOOK_MAX_BYTES (1024 * 1024)
+
+KEPT_PLAN(record_event,
+		  "INSERT INTO ticketing.stripe_inbox (stripe_event_id, type, object_id, account, livemode, api_version, payload, raw_payload, state, reason, received_at) "
+		  "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'parked', 'received', $9) ON CONFLICT DO NOTHING",
+		  TEXTOID, TEXTOID, TEXTOID, TEXTOID, BOOLOID, TEXTOID, TEXTOID, BYTEAOID, TIMESTAMPTZOID);
+KEPT_PLAN(lock_event_row,
+		  "SELECT state FROM ticketing.stripe_inbox WHERE stripe_event_id = $1 FOR UPDATE", TEXTOID);
+KEPT_PLAN(settle_event,
+		  "UPDATE ticketing.stripe_inbox SET state = $2, reason = $3, order_id = $4, settled_at = CASE WHEN $2 <> 'parked' THEN $5 END WHERE stripe_event_id = $1",
+		  TEXTOID, TEXTOID, TEXTOID, UUIDOID, TIMESTAMPTZOID);
+KEPT_PLAN(show_event,
+		  "INSERT INTO public.stripe_events (event_id, event_type, processed_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+		  TEXTOID, TEXTOID, TIMESTAMPTZOID);
+KEPT_PLAN(read_livemode, "SELECT livemode FROM ticketing.installation");
+KEPT_PLAN(order_of_intent,
+		  "SELECT order_id FROM ticketing.orders WHERE payment_intent_id = $1", TEXTOID);
+KEPT_PLAN(parked_of_object,
+		  "SELECT stripe_event_id, payload FROM ticketing.stripe_inbox WHERE object_id = $1 AND state = 'parked' AND payload IS NOT NULL "
+		  "ORDER BY received_at FOR UPDATE SKIP LOCKED",
+		  TEXTOID);
+KEPT_PLAN(settleable_objects,
+		  "SELECT DISTINCT i.object_id FROM ticketing.stripe_inbox i WHERE i.state = 'parked' AND i.object_id IS NOT NULL "
+		  "AND EXISTS (SELECT FROM ticketing.orders o WHERE o.payment_intent_id = i.object_id) "
+		  "AND EXISTS (SELECT FROM ticketing.installation) LIMIT $1",
+		  INT4OID);
+
+/* An event as far as we read it. */
+typedef struct StripeEvent
+{
+	char	   *id;
+	char	   *type;
+	char	   *account;
+	char	   *api_version;
+	bool		has_livemode;
+	bool		livemode;
+	Jsonb	   *object;			/* what it is about; NULL if there is none */
+	char	   *object_id;
+} StripeEvent;
+
+/* What became of an event. */
+typedef struct Settlement
+{
+	const char *state;			/* applied, ignored, parked */
+	const char *reason;			/* NULL when applied */
+	bool		has_order;
+	pg_uuid_t	order_id;
+} Settlement;
+
+/* Reads the members of an event that we need; false when it is not an event. */
+static bool
+read_event(Jsonb *json, StripeEvent *event)
+{
+	memset(event, 0, sizeof(StripeEvent));
+	event->id = json_string_at(json, JSON_PATH("id"));
+	event->type = json_string_at(json, JSON_PATH("type"));
+	event->account = json_string_at(json, JSON_PATH("account"));
+	event->api_version = json_string_at(json, JSON_PATH("api_version"));
+	event->has_livemode = json_bool_at(json, JSON_PATH("livemode"), &event->livemode);
+	event->object = json_object_at(json, JSON_PATH("data", "object"));
+	event->object_id = json_string_at(json, JSON_PATH("data", "object", "id"));
+	return event->id != NULL;
+}
+
+/* What a decline says, for the order's log. */
+static const char *
+decline_detail(Jsonb *intent)
+{
+	static const char *const fields[] = {"code", "decline_code", "message"};
+	Answer		detail;
+
+	answer_begin(&detail);
+	answer_text(&detail, "payment_intent", json_string_at(intent, JSON_PATH("id")));
+	for (size_t i = 0; i < lengthof(fields); i++)
+	{
+		char	   *value = json_string_at(intent, JSON_PATH("last_payment_error", fields[i]));
+
+		if (value != NULL)
+			answer_text(&detail, fields[i], value);
+	}
+	return answer_end(&detail);
+}
+
+/* Applies an event to its order, or says why not. */
+static Settlement
+apply_event(const StripeEvent *event, TimestampTz now)
+{
+	Settlement	settlement = {.state = "ignored"};
+	OrderOutcome outcome;
+	bool		succeeded;
+	Datum		object_id;
+
+	if (run_latest(&read_livemode, NULL, NULL) == 0)
+		return (Settlement) {.state = "parked", .reason = "no_installation"};
+	if (!event->has_livemode || event->livemode != DatumGetBool(row_datum(0, 1)))
+		return (Settlement) {.state = "ignored", .reason = "livemode"};
+	succeeded = event->type != NULL && strcmp(event->type, "payment_intent.succeeded") == 0;
+	if (!succeeded && (event->type == NULL || strcmp(event->type, "payment_intent.payment_failed") != 0))
+		return (Settlement) {.state = "ignored", .reason = "type"};
+	if (event->account != NULL)
+		return (Settlement) {.state = "ignored", .reason = "account"};
+	if (event->object_id == NULL)
+		return (Settlement) {.state = "ignored", .reason = "no_object"};
+
+	object_id = CStringGetTextDatum(event->object_id);
+	if (run_latest(&order_of_intent, &object_id, NULL) == 0)
+		return (Settlement) {.state = "parked", .reason = "unknown_object"};
+	settlement.has_order = true;
+	settlement.order_id = *DatumGetUUIDP(row_datum(0, 1));
+	outcome = succeeded
+		? payment_intent_says(&settlement.order_id, event->object, event->id, now)
+		: order_apply(&settlement.order_id, ORDER_EVENT_DECLINED, event->id, decline_detail(event->object), now);
+	if (outcome == ORDER_STAYED)
+		settlement.reason = "no_transition";
+	else
+		settlement.state = "applied";
+	return settlement;
+}
+
+/* Applies an event whose inbox row is locked and records what became of it. */
+static Settlement
+settle(const StripeEvent *event, TimestampTz now)
+{
+	Settlement	settlement = apply_event(event, now);
+	char		nulls[6] = "     ";
+	Datum		values[5];
+	Datum		shown[3];
+
+	values[0] = CStringGetTextDatum(event->id);
+	values[1] = CStringGetTextDatum(settlement.state);
+	values[2] = text_or_null(settlement.reason, &nulls[2]);
+	nulls[3] = settlement.has_order ? ' ' : 'n';
+	values[3] = UUIDPGetDatum(&settlement.order_id);
+	values[4] = TimestampTzGetDatum(now);
+	run_latest(&settle_event, values, nulls);
+	if (strcmp(settlement.state, "parked") != 0)
+	{
+		/* for the readers of the application's own list; another handler may have written it first */
+		shown[0] = values[0];
+		shown[1] = CStringGetTextDatum(event->type ? event->type : "unknown");
+		shown[2] = values[4];
+		run_latest(&show_event, shown, NULL);
+	}
+	return settlement;
+}
+
+/* Settles what was parked about an object that has become known. */
+void
+apply_parked_events(const char *object_id, TimestampTz now)
+{
+	Datum		id = CStringGetTextDatum(object_id);
+	uint64		rows = run_latest(&parked_of_object, &id, NULL);
+	char	  **payloads = palloc(sizeof(char *) * (rows + 1));
+
+	for (uint64 row = 0; row < rows; row++)
+		payloads[row] = row_text(row, 2);
+	for (uint64 row = 0; row < rows; row++)
+	{
+		Jsonb	   *json = DatumGetJsonbP(jsonb_from_text(payloads[row]));
+		StripeEvent event;
+
+		if (read_event(json, &event))
+			(void) settle(&event, now);
+	}
+}
+
+/* Settles parked events whose objects are known by now; returns how many objects. */
+int
+sweep_parked_events(int max_objects, TimestampTz now)
+{
+	Datum		limit = Int32GetDatum(max_objects);
+	uint64		rows = run_latest(&settleable_objects, &limit, NULL);
+	char	  **objects = palloc(sizeof(char *) * (rows + 1));
+
+	for (uint64 row = 0; row < rows; row++)
+		objects[row] = row_text(row, 1);
+	for (uint64 row = 0; row < rows; row++)
+		apply_parked_events(objects[row], now);
+	return (int) rows;
+}
+
+/* Refuses what Stripe has not signed, over the bytes as they came. */
+static void
+check_signature(bytea *payload, text *signature, TimestampTz now)
+{
+	StripeSignatureResult result =
+		stripe_signature_verify(webhook_secrets(), VARDATA_ANY(signature), VARSIZE_ANY_EXHDR(signature),
+								VARDATA_ANY(payload), VARSIZE_ANY_EXHDR(payload), unix_seconds(now));
+
+	if (result == STRIPE_SIGNATURE_OK)
+		return;
+	if (result == STRIPE_SIGNATURE_NOT_CONFIGURED)
+		refuse(NOT_CONFIGURED, NULL,
+			   "Set STRIPE_WEBHOOK_SECRET in the environment of the PostgreSQL server and restart it.",
+			   "no webhook secret is configured");
+	if (result == STRIPE_SIGNATURE_FAILED)
+		elog(ERROR, "could not verify a webhook's signature");
+	refuse(BAD_SIGNATURE, psprintf("\"signature\": \"%s\"", stripe_signature_result_name(result)),
+		   "Pass the request's body byte for byte, and its Stripe-Signature header; check the endpoint's secret and the clock.",
+		   "webhook signature is not valid: %s", stripe_signature_result_name(result));
+}
+
+/* Writes the event into the inbox; false when it was there already. */
+static bool
+record_received(const StripeEvent *event, bool is_text, bytea *payload, TimestampTz now)
+{
+	char	   *bytes = pnstrdup(VARDATA_ANY(payload), VARSIZE_ANY_EXHDR(payload));
+	char		nulls[10] = "         ";
+	Datum		values[9];
+
+	values[0] = CStringGetTextDatum(event->id);
+	values[1] = text_or_null(event->type, &nulls[1]);
+	values[2] = text_or_null(event->object_id, &nulls[2]);
+	values[3] = text_or_null(event->account, &nulls[3]);
+	nulls[4] = event->has_livemode ? ' ' : 'n';
+	values[4] = BoolGetDatum(event->livemode);
+	values[5] = text_or_null(event->api_version, &nulls[5]);
+	nulls[6] = is_text ? ' ' : 'n';
+	nulls[7] = is_text ? 'n' : ' ';
+	if (is_text)
+	{
+		strike_client_secrets(bytes, strlen(bytes));
+		values[6] = CStringGetTextDatum(bytes);
+	}
+	else
+	{
+		bytea	   *struck = (bytea *) palloc(VARHDRSZ + VARSIZE_ANY_EXHDR(payload));
+
+		SET_VARSIZE(struck, VARHDRSZ + VARSIZE_ANY_EXHDR(payload));
+		memcpy(VARDATA(struck), VARDATA_ANY(payload), VARSIZE_ANY_EXHDR(payload));
+		strike_client_secrets(VARDATA(struck), VARSIZE(struck) - VARHDRSZ);
+		values[7] = PointerGetDatum(struck);
+	}
+	values[8] = TimestampTzGetDatum(now);
+	return run_latest(&record_event, values, nulls) == 1;
+}
+
+static Datum
+webhook_answer(const char *outcome, const StripeEvent *event, const Settlement *settlement)
+{
+	Answer		answer;
+
+	answer_begin(&answer);
+	answer_text(&answer, "outcome", outcome);
+	answer_text(&answer, "event_id", event->id);
+	answer_text(&answer, "type", event->type);
+	if (settlement != NULL && settlement->reason != NULL)
+		answer_text(&answer, "reason", settlement->reason);
+	if (settlement != NULL && settlement->has_order)
+		answer_uuid(&answer, "order_id", &settlement->order_id);
+	return answer_jsonb(&answer);
+}
+
+/* Records and settles a genuine event. */
+static Datum
+receive_event(bytea *payload, TimestampTz now)
+{
+	Jsonb	   *json = parse_json_quietly(VARDATA_ANY(payload), VARSIZE_ANY_EXHDR(payload));
+	StripeEvent event;
+	Settlement	settlement = {.state = "parked", .reason = "not_json"};
+	Datum		id;
+
+	if (json == NULL || !read_event(json, &event))
+	{
+		memset(&event, 0, sizeof(event));
+		event.id = psprintf("sha256:%s", sha256_hex(VARDATA_ANY(payload), VARSIZE_ANY_EXHDR(payload)));
+		if (json != NULL)
+			settlement.reason = "not_an_event";
+		if (!record_received(&event, json != NULL, payload, now))
+			return webhook_answer("duplicate", &event, NULL);
+		return webhook_answer("parked", &event, &settlement);
+	}
+	if (!record_received(&event, true, payload, now))
+	{
+		/* known; if it was parked, this delivery is a good moment to try again */
+		id = CStringGetTextDatum(event.id);
+		if (run_latest(&lock_event_row, &id, NULL) == 0 || strcmp(row_text(0, 1), "parked") != 0)
+			return webhook_answer("duplicate", &event, NULL);
+	}
+	settlement = settle(&event, now);
+	return webhook_answer(settlement.state, &event, &settlement);
+}
+
+PG_FUNCTION_INFO_V1(dvnt_stripe_webhook);
+
+/* stripe_webhook(payload, signature) → jsonb */
+Datum
+dvnt_stripe_webhook(PG_FUNCTION_ARGS)
+{
+	TimestampTz now = engine_now();
+	bytea	   *payload;
+	Datum		result;
+
+	require_argument(fcinfo, 0, "payload");
+	require_argument(fcinfo, 1, "signature");
+	payload = PG_GETARG_BYTEA_PP(0);
+	if (VARSIZE_ANY_EXHDR(payload) > WEBHOOK_MAX_BYTES)
+		refuse(BAD_REQUEST, psprintf("\"limit\": %d", WEBHOOK_MAX_BYTES), NULL, "payload is longer than %d bytes", WEBHOOK_MAX_BYTES);
+	check_signature(payload, PG_GETARG_TEXT_PP(1), now);
+	SPI_connect();
+	result = SPI_datumTransfer(receive_event(payload, now), false, -1);
+	SPI_finish();
+	PG_RETURN_DATUM(result);
+}

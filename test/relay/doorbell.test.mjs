@@ -1,0 +1,127 @@
+// Sleeping and waking: a commit wakes a sleeping relay at once, and rings only when one sleeps.
+import assert from 'node:assert/strict';
+import { after, before, beforeEach, test } from 'node:test';
+import { Session, sql } from './support/database.mjs';
+import { ENQUEUER_LOCK, add, count, emptyOutbox, enqueue, isDone, leaveOutbox, takeOutbox } from './support/queue.mjs';
+import { calls, localStripe, startRelay } from './support/relay.mjs';
+import { until } from './support/until.mjs';
+
+let stripe;
+before(async () => {
+  await takeOutbox();
+  stripe = await localStripe();
+});
+beforeEach(async () => {
+  await emptyOutbox();
+  stripe.app.reset();
+});
+after(async () => {
+  await stripe.stop();
+  await leaveOutbox();
+});
+
+// The locks on the doorbell's tag, by mode.
+const locks = (mode) =>
+  sql(`SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = 1685454850 AND objid = 0 AND objsubid = 2 AND mode = '${mode}'`);
+
+const median = (numbers) => numbers.sort((a, b) => a - b)[Math.floor(numbers.length / 2)];
+
+test('a commit wakes a sleeping relay', async (t) => {
+  const relay = await startRelay(t, stripe);
+  const session = new Session();
+  t.after(() => session.close());
+  const delays = [];
+  for (let i = 0; i < 21; i++) {
+    await relay.untilAsleep();
+    stripe.app.journal.clear();
+    await session.query(`BEGIN; ${enqueue()}`);
+    const committed = performance.timeOrigin + performance.now();
+    await session.query('COMMIT');
+    const [call] = await until(() => calls(stripe).length === 1 && calls(stripe), 'sent');
+    delays.push(call.time - committed);
+    await until(async () => (await count('done')) === i + 1, 'stored');
+  }
+  const delay = median(delays);
+  t.diagnostic(`from COMMIT being sent to the request at Stripe: ${delay.toFixed(1)} ms (median), ${Math.max(...delays).toFixed(1)} ms (most)`);
+  assert.ok(delay < 300, `${delay} ms`);
+});
+
+test('a sleeping relay holds the lock, a busy one does not', async (t) => {
+  const relay = await startRelay(t, stripe, { DVNT_RELAY_CONCURRENCY: '1' });
+  await relay.untilAsleep();
+  assert.equal(await locks('ShareLock'), '1');
+  stripe.app.faults.add({ match: { method: 'POST' }, kind: 'hang' });
+  await add();
+  await until(() => calls(stripe).length === 1, 'sent');
+  await until(async () => (await locks('ShareLock')) === '0', 'unlocked: there is no room');
+});
+
+test('it sleeps while calls are in flight, and takes more', async (t) => {
+  const relay = await startRelay(t, stripe);
+  await relay.untilAsleep();
+  stripe.app.faults.add({ match: { method: 'POST' }, kind: 'hang' });
+  await add();
+  await until(() => calls(stripe).length === 1, 'sent');
+  await until(() => relay.of('asleep').length === 2, 'asleep again');
+  const id = await add();
+  await until(() => isDone(id), 'the second is done');
+});
+
+test('a transaction that enqueued and stays open keeps it awake, and is seen at its commit', async (t) => {
+  const relay = await startRelay(t, stripe);
+  const session = new Session();
+  t.after(() => session.close());
+  await until(async () => {
+    // the relay lingers for 50 ms after this
+    const id = await session.query(enqueue());
+    await until(() => isDone(id), 'done');
+    await session.query(`BEGIN; ${enqueue()}`);
+    if ((await locks(ENQUEUER_LOCK)) === '1') return true;
+    await session.query('ROLLBACK');
+    return false;
+  }, 'an enqueuer that got its lock');
+  assert.ok(!relay.sleeps);
+  const before = calls(stripe).length;
+  await session.query('COMMIT');
+  await until(() => calls(stripe).length === before + 1, 'sent');
+  await relay.untilAsleep();
+});
+
+test('no row is missed at the edge of sleep', async (t) => {
+  const relay = await startRelay(t, stripe);
+  const session = new Session();
+  t.after(() => session.close());
+  const delays = [];
+  for (let i = 0; i < 100; i++) {
+    await relay.untilAsleep();
+    // the second row comes 40 to 60 ms after the first one's answer: the relay is falling asleep
+    const answers = relay.of('answer').length;
+    await session.query(enqueue());
+    await until(() => relay.of('answer').length > answers, 'stored');
+    const end = performance.now() + 40 + i / 5;
+    await until(() => performance.now() >= end, 'its linger ends');
+    stripe.app.journal.clear();
+    const start = performance.timeOrigin + performance.now();
+    await session.query(enqueue());
+    const [call] = await until(() => calls(stripe).length === 1 && calls(stripe), 'sent');
+    delays.push(call.time - start);
+    await until(() => relay.of('answer').length > answers + 1, 'stored');
+  }
+  const late = delays.filter((delay) => delay > 500);
+  t.diagnostic(`median ${median(delays).toFixed(1)} ms, most ${Math.max(...delays).toFixed(1)} ms`);
+  assert.deepEqual(late, []);
+});
+
+test('an idle relay costs about one claim a second', async (t) => {
+  const relay = await startRelay(t, stripe, { PGOPTIONS: '-c track_functions=all' });
+  await relay.untilAsleep();
+  const claims = async () => Number(await sql(`SELECT coalesce(sum(calls), 0) FROM pg_stat_user_functions WHERE funcname = 'relay_claim'`));
+  const before = await until(claims, 'counted');
+  const start = performance.now();
+  const later = await until(async () => (await claims()) >= before + 3 && claims(), 'three more');
+  const perSecond = ((later - before) * 1000) / (performance.now() - start);
+  t.diagnostic(`${perSecond.toFixed(1)} claims a second`);
+  assert.ok(perSecond < 3, `${perSecond} claims a second`);
+  assert.equal(await locks('ShareLock'), '1');
+  assert.ok(relay.sleeps);
+});

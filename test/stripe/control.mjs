@@ -1,0 +1,91 @@
+// The control endpoint, /_control: what tests do that no API call can. JSON in and out, no key; see README.md.
+import { StripeError, invalid } from './errors.mjs';
+import { decline, pay } from './resources/payment_intents.mjs';
+import { paySession } from './resources/checkout_sessions.mjs';
+import { refund, refundableCharge } from './resources/refunds.mjs';
+
+const actions = {
+  'POST /_control/pay'(app, { payment_intent: intent, checkout_session: session, amount_received: received }) {
+    if (session !== undefined) return paySession(app, app.store.checkout_sessions.need(session));
+    return pay(app, app.store.payment_intents.need(intent), { received });
+  },
+
+  'POST /_control/decline': (app, { payment_intent: intent, code }) => decline(app, app.store.payment_intents.need(intent), code),
+
+  'POST /_control/refund': (app, { amount, charge, payment_intent: intent }) =>
+    refund(app, refundableCharge(app, { charge, payment_intent: intent }), { amount }),
+
+  'GET /_control/faults': (app) => app.faults.list(),
+  'POST /_control/faults': (app, spec) => app.faults.add(spec),
+  'DELETE /_control/faults'(app) {
+    app.faults.clear();
+    return {};
+  },
+
+  'GET /_control/state'(app) {
+    const { store } = app;
+    const counts = {};
+    for (const name in store) counts[name] = store[name].size;
+    return {
+      counts,
+      payment_intents: pick(store.payment_intents, ['id', 'status', 'amount', 'amount_received', 'currency', 'metadata', 'latest_charge']),
+      checkout_sessions: pick(store.checkout_sessions, ['id', 'status', 'payment_status', 'amount_total', 'currency', 'metadata', 'payment_intent']),
+      refunds: pick(store.refunds, ['id', 'status', 'amount', 'currency', 'metadata', 'payment_intent', 'charge']),
+    };
+  },
+
+  'GET /_control/requests': (app) => app.journal.list(),
+  'GET /_control/deliveries': (app) => app.webhooks.list(),
+
+  'POST /_control/resend'(app, { event: id }) {
+    const event = app.store.events.need(id);
+    app.webhooks.deliver({ ...event, pending_webhooks: 1 });
+    return event;
+  },
+
+  'GET /_control/webhook': describeWebhook,
+  'POST /_control/webhook'(app, { api_version: version, events: types, secret, url }) {
+    if (version !== undefined) app.events.apiVersion = version;
+    app.webhooks.configure({ url, secret, types });
+    return describeWebhook(app);
+  },
+
+  'POST /_control/reset'(app) {
+    app.reset();
+    return {};
+  },
+};
+
+function describeWebhook(app) {
+  return { ...app.webhooks.describe(), api_version: app.events.apiVersion };
+}
+
+// The named members of each object, with the idempotency key that made it.
+const pick = (collection, members) =>
+  Array.from(collection, (object) => ({
+    ...Object.fromEntries(members.map((member) => [member, object[member]])),
+    idempotency_key: collection.origin(object.id),
+  }));
+
+// Answers an exchange (see transport.mjs) under /_control.
+export function answerControl(app, exchange) {
+  try {
+    const action = actions[`${exchange.method} ${exchange.path}`];
+    if (action === undefined) throw new StripeError(404, { message: `No such control: ${exchange.method} ${exchange.path}` });
+    exchange.respondJson(200, action(app, parse(exchange.body)));
+  } catch (error) {
+    if (!(error instanceof StripeError)) console.error(error);
+    exchange.respondJson(error.status ?? 500, error instanceof StripeError ? error.body() : { error: { message: error.message } });
+  }
+}
+
+function parse(body) {
+  let value;
+  try {
+    value = JSON.parse(body || '{}');
+  } catch (error) {
+    throw invalid(`The body is not JSON: ${error.message}`);
+  }
+  if (value === null || typeof value !== 'object' || Array.isArray(value)) throw invalid('The body is not a JSON object.');
+  return value;
+}

@@ -1,0 +1,72 @@
+// /v1/customers: create, retrieve, update, list by email.
+import { newId } from '../ids.mjs';
+import { clearable, email, mergeMetadata, metadata, paging, string, timeRange } from '../params.mjs';
+
+const fields = {
+  description: clearable(string()),
+  email: clearable(email),
+  metadata,
+  name: clearable(string({ max: 256 })),
+  phone: clearable(string({ max: 20 })),
+};
+
+function create(app, call) {
+  const { params } = call;
+  const customer = {
+    id: newId.customer(),
+    object: 'customer',
+    address: null,
+    balance: 0,
+    created: app.clock.seconds(),
+    currency: null,
+    customer_account: null,
+    default_source: null,
+    delinquent: false,
+    description: params.description ?? null,
+    discount: null,
+    email: params.email ?? null,
+    invoice_prefix: null,
+    invoice_settings: { custom_fields: null, default_payment_method: null, footer: null, rendering_options: null },
+    livemode: false,
+    metadata: mergeMetadata({}, params.metadata),
+    name: params.name ?? null,
+    next_invoice_sequence: 1,
+    phone: params.phone ?? null,
+    preferred_locales: [],
+    shipping: null,
+    tax_exempt: 'none',
+    test_clock: null,
+  };
+  app.store.customers.add(customer, call.idempotencyKey);
+  app.events.emit('customer.created', customer, call);
+  return customer;
+}
+
+function update(app, call) {
+  const before = app.store.customers.need(call.id);
+  const { metadata: given, expand, ...changes } = call.params;
+  const after = { ...before, ...changes, metadata: mergeMetadata(before.metadata, given) };
+  app.store.customers.put(after);
+  const previous = {};
+  for (const name of Object.keys(call.params)) {
+    if (name !== 'expand' && before[name] !== after[name]) previous[name] = before[name];
+  }
+  if (Object.keys(previous).length > 0) app.events.emit('customer.updated', after, call, previous);
+  return after;
+}
+
+function list(app, { params }) {
+  return app.store.customers.page(
+    params,
+    (customer) =>
+      (params.email === undefined || customer.email === params.email) &&
+      (params.created === undefined || params.created(customer.created)),
+  );
+}
+
+export const endpoints = [
+  { method: 'POST', path: '/v1/customers', params: fields, run: create },
+  { method: 'GET', path: '/v1/customers', params: { ...paging, created: timeRange, email: string({ max: 512 }) }, run: list },
+  { method: 'GET', path: '/v1/customers/:id', run: (app, call) => app.store.customers.need(call.id) },
+  { method: 'POST', path: '/v1/customers/:id', params: fields, run: update },
+];

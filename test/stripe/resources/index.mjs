@@ -1,0 +1,13 @@
+// Every endpoint of the API: {method, path, params?, run(app, call)}.
+import * as account from './account.mjs';
+import * as charges from './charges.mjs';
+import * as checkoutSessions from './checkout_sessions.mjs';
+import * as customers from './customers.mjs';
+import * as ephemeralKeys from './ephemeral_keys.mjs';
+import * as events from './events.mjs';
+import * as paymentIntents from './payment_intents.mjs';
+import * as refunds from './refunds.mjs';
+
+export const endpoints = [account, charges, checkoutSessions, customers, ephemeralKeys, events, paymentIntents, refunds].flatMap(
+  (resource) => resource.endpoints,
+);

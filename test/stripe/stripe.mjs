@@ -1,0 +1,79 @@
+// A local Stripe: puts the rooms together.
+import { answerApi } from './api.mjs';
+import { Clock } from './clock.mjs';
+import { answerControl } from './control.mjs';
+import { DEFAULT_API_VERSION, Events } from './events.mjs';
+import { Faults } from './faults.mjs';
+import { IdempotencyKeys } from './idempotency.mjs';
+import { accountOf, newId } from './ids.mjs';
+import { Journal } from './journal.mjs';
+import { newAccount } from './resources/account.mjs';
+import { createStore } from './store.mjs';
+import { certificates } from './tls.mjs';
+import { createTransport } from './transport.mjs';
+import { Webhooks } from './webhooks.mjs';
+
+// All state of one Stripe, without a network.
+export function createApp({ key = 'sk_test_local', webhookUrl = null, webhookSecret = newId.webhookSecret(), webhookTypes } = {}) {
+  const clock = new Clock();
+  const store = createStore();
+  const webhooks = new Webhooks({
+    clock,
+    secret: webhookSecret,
+    onDelivered: (event) => {
+      if (store.events.get(event.id) !== undefined) store.events.put({ ...event, pending_webhooks: 0 });
+    },
+  });
+  webhooks.configure({ url: webhookUrl, types: webhookTypes });
+  return {
+    account: newAccount(accountOf(key), clock.seconds()),
+    apiVersion: DEFAULT_API_VERSION,
+    bearer: `Bearer ${key}`,
+    clock,
+    events: new Events({ clock, store, webhooks }),
+    faults: new Faults(),
+    idempotencyKeys: new IdempotencyKeys(clock),
+    journal: new Journal(),
+    key,
+    store,
+    webhooks,
+
+    // Forgets everything but the webhook endpoint.
+    reset() {
+      this.clock.clear();
+      this.webhooks.clear();
+      this.faults.clear();
+      this.idempotencyKeys.clear();
+      this.journal.clear();
+      for (const name in this.store) this.store[name].clear();
+    },
+  };
+}
+
+// Serves a Stripe on the loopback with certificates in `dir`; port 0 takes any.
+// Returns {app, base, ca, port, close()}.
+export async function startStripe({ dir, port = 0, ...options }) {
+  const { ca, ...pair } = await certificates(dir);
+  const app = createApp(options);
+  const server = createTransport(pair, (exchange) => {
+    if (exchange.body === null) exchange.respondJson(413, { error: { message: 'The request is too large.', type: 'invalid_request_error' } });
+    else if (exchange.path.startsWith('/_control/')) answerControl(app, exchange);
+    else answerApi(app, exchange);
+  });
+  await new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(port, '127.0.0.1', resolve);
+  });
+  const { port: taken } = server.address();
+  return {
+    app,
+    base: `https://localhost:${taken}`,
+    ca,
+    port: taken,
+    async close() {
+      app.webhooks.close();
+      app.clock.clear();
+      await server.stop();
+    },
+  };
+}
