@@ -2,9 +2,8 @@
  * calls.c
  *	  The slots for calls and the curl multi handle that drives them all.
  *
- * A slot goes FREE -> SENDING -> ANSWERED -> STORING -> FREE; its owner
- * (outbox.c, or arming.c for its one GET) is told when it is ANSWERED, stores
- * what it wants and releases it.  An answer that is not stored yet keeps its
+ * A slot goes FREE -> SENDING -> ANSWERED -> STORING -> FREE.  Its owner
+ * (outbox.c, or arming.c for its one GET) takes the answer and releases it.  An answer that is not stored yet keeps its
  * slot, so memory is bounded by the slots and the size of an answer.
  */
 #include <stdlib.h>
@@ -95,7 +94,8 @@ finish(Call *call, CURLcode code)
 	request_finish(call, code);
 	call->state = CALL_ANSWERED;
 	call->store_at = 0;
-	call->answered(call);
+	if (call->answered)
+		call->answered(call);
 }
 
 /* Send it.  A row that must not be sent is answered at once, with an error. */

@@ -135,6 +135,14 @@ connect_time(void)
 	return (msec_t) seconds * 1000;
 }
 
+/* A NOTICE or WARNING of the server's is a line like any other. */
+static void
+take_notice(void *argument, const char *message)
+{
+	(void) argument;
+	log_event(LOG_LEVEL_DEBUG, "notice", "message", message);
+}
+
 /* Begin to connect.  What PG* can say, it says; keepalives have no variable. */
 static void
 start_connecting(msec_t now)
@@ -153,6 +161,7 @@ start_connecting(msec_t now)
 		database_fail("connect", connection ? PQerrorMessage(connection) : "out of memory");
 		return;
 	}
+	PQsetNoticeProcessor(connection, take_notice, NULL);
 	state = DATABASE_CONNECTING;
 	wanted = PGRES_POLLING_WRITING;
 	deadline = now + connect_time();

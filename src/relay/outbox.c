@@ -127,13 +127,6 @@ store(Call *call)
 	doorbell_ring();
 }
 
-/* A call has ended; outbox_work will store its answer. */
-static void
-row_answered(Call *call)
-{
-	(void) call;
-}
-
 /* Make a call of a claimed row. */
 static void
 send_row(const PGresult *rows, int row)
@@ -148,7 +141,6 @@ send_row(const PGresult *rows, int row)
 	for (int i = 0; i < count; i++)
 		*fields[i] = copy_string(PQgetvalue(rows, row, i));
 	call->attempts = atoi(PQgetvalue(rows, row, count));
-	call->answered = row_answered;
 	calls_send(call);
 }
 

@@ -95,7 +95,7 @@ typedef enum CallState
 typedef struct Call
 {
 	CallState	state;
-	void		(*answered) (struct Call *call);	/* told once it has ended */
+	void		(*answered) (struct Call *call);	/* told at its end, or NULL */
 
 	/* the row */
 	char	   *id;

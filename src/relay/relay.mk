@@ -2,7 +2,7 @@
 # this file; alone it is used as  make -f src/relay/relay.mk  from the top.
 #
 #   relay          build it
-#   install-relay  put it beside PostgreSQL's programs (RELAY_BINDIR)
+#   install-relay  put it into RELAY_BINDIR
 #   clean-relay    remove what was built
 #
 # It is a program: it has flags of its own, and none of the server's.
@@ -12,7 +12,7 @@ RELAY_WAS_GOAL := $(.DEFAULT_GOAL)
 
 PG_CONFIG ?= pg_config
 PKG_CONFIG ?= pkg-config
-RELAY_BINDIR ?= $(shell $(PG_CONFIG) --bindir)
+RELAY_BINDIR ?= /usr/local/bin
 
 RELAY_CFLAGS ?= -O2 -g -fstack-protector-strong -fPIE -D_FORTIFY_SOURCE=2
 RELAY_WARNINGS ?= -Wall -Wextra -Werror -Wmissing-prototypes -Wpointer-arith -Wshadow -Wvla

@@ -28,8 +28,8 @@ static const char *const kept_headers[] = {
 #define KEPT_HEADERS	((int) (sizeof(kept_headers) / sizeof(kept_headers[0])))
 
 /*
- * Keep the body.  A short count makes curl end the transfer with
- * CURLE_WRITE_ERROR: such an answer counts as none.
+ * Keep the body.  Of one that is too large, a short count makes curl end the
+ * transfer with CURLE_WRITE_ERROR: such an answer counts as none.
  */
 static size_t
 receive_body(char *bytes, size_t size, size_t count, void *argument)
@@ -38,11 +38,7 @@ receive_body(char *bytes, size_t size, size_t count, void *argument)
 	size_t		length = size * count;
 
 	if (call->answer.length + length > MAX_ANSWER_BYTES)
-	{
-		snprintf(call->error, sizeof(call->error), "the answer is larger than %d bytes",
-				 MAX_ANSWER_BYTES);
 		return 0;
-	}
 	buffer_append(&call->answer, bytes, length);
 	return length;
 }
@@ -283,6 +279,9 @@ request_finish(Call *call, CURLcode code)
 		if (status == 0)
 			snprintf(call->error, sizeof(call->error), "the answer has no status");
 	}
+	else if (code == CURLE_WRITE_ERROR)
+		snprintf(call->error, sizeof(call->error), "the answer is larger than %d bytes",
+				 MAX_ANSWER_BYTES);
 	else if (call->error[0] == '\0')
 		snprintf(call->error, sizeof(call->error), "%s", curl_easy_strerror(code));
 

@@ -197,6 +197,19 @@ test('a key that Stripe stops accepting drains the relay', async (t) => {
   assert.equal((await row(id)).state, 'ready');
 });
 
+test('a Stripe that stops being trusted drains the relay', async (t) => {
+  const other = await localStripe();
+  const relay = await startRelay(t, other);
+  await other.stop();
+  const impostor = await localStripe({ port: other.port });
+  t.after(() => impostor.stop());
+  const id = await add();
+  assert.equal(await relay.ended, 4);
+  assert.match(relay.of('answer')[0].error, /certificate/);
+  assert.equal((await row(id)).headers.tls, true);
+  assert.deepEqual(impostor.app.journal.list(), []);
+});
+
 test('what an answer makes ready is sent at once', async (t) => {
   const relay = await startRelay(t, stripe, { DVNT_RELAY_CONCURRENCY: '1' });
   const times = [];

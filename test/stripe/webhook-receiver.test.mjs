@@ -46,7 +46,7 @@ async function newPostgres(t) {
     }
     await chown(dir, user.uid, user.gid);
   }
-  const options = `-c listen_addresses= -c unix_socket_directories=${dir} -c fsync=off`;
+  const options = `-c listen_addresses= -c unix_socket_directories=${dir} -c fsync=off -c standard_conforming_strings=off`;
   const ctl = (...args) => run(join(bindir, 'pg_ctl'), ['-D', data, '-w', '-l', join(dir, 'log'), '-o', options, ...args], { ...user, cwd: dir });
   await run(join(bindir, 'initdb'), ['-D', data, '-U', 'tester', '-A', 'trust', '-E', 'UTF8', '--no-locale', '-N'], { ...user, cwd: dir });
   await ctl('start');
