@@ -9,27 +9,64 @@
  */
 #include "postgres.h"
 
-#include "catalog/pg_type.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/numeric.h"
+#include "utils/snapmgr.h"
 
 #include "dvnt_ticketing.h"
+#include "rows.h"
 
-KEPT_PLAN(load_cart,
-		  "SELECT e.ticketing_enabled IS NOT FALSE, s.hold_ttl, s.host_id, s.suite, "
-		  "       e.max_attendees IS NOT NULL, ep.pool_id, "
-		  "       y.stripe_account_id IS NOT NULL AND y.charges_enabled, y.stripe_account_id, "
-		  "       t.id, t.event_id, t.price_cents, lower(coalesce(t.currency, 'usd')), t.max_per_user, "
-		  "       t.sale_start, t.sale_end, t.quantity_total IS NOT NULL, tp.pool_id "
-		  "FROM public.events e "
-		  "LEFT JOIN ticketing.event_settings s ON s.event_id = e.id "
-		  "LEFT JOIN ticketing.payees y ON y.host_id = s.host_id "
-		  "LEFT JOIN ticketing.stock_pools ep ON ep.event_id = e.id AND ep.ticket_type_id IS NULL "
-		  "LEFT JOIN public.ticket_types t ON t.id = ANY ($2) "
-		  "LEFT JOIN ticketing.stock_pools tp ON tp.event_id = t.event_id AND tp.ticket_type_id = t.id "
-		  "WHERE e.id = $1",
-		  INT4OID, UUIDARRAYOID);
+enum
+{
+	EVENT_ID, EVENT_TICKETING_ENABLED, EVENT_MAX_ATTENDEES
+};
+static KnownTable events = {
+	.schema = "public", .name = "events",
+	.columns = {"id", "ticketing_enabled", "max_attendees"},
+	.indexes = {"=id"}
+};
+
+enum
+{
+	SETTINGS_EVENT_ID, SETTINGS_HOST_ID, SETTINGS_HOLD_TTL
+};
+static KnownTable event_settings = {
+	.schema = "ticketing", .name = "event_settings",
+	.columns = {"event_id", "host_id", "hold_ttl"},
+	.indexes = {"event_settings_pkey"}
+};
+
+enum
+{
+	TIER_ID, TIER_EVENT_ID, TIER_PRICE_CENTS, TIER_CURRENCY, TIER_MAX_PER_USER, TIER_SALE_START, TIER_SALE_END,
+	TIER_QUANTITY_TOTAL
+};
+static KnownTable ticket_types = {
+	.schema = "public", .name = "ticket_types",
+	.columns = {"id", "event_id", "price_cents", "currency", "max_per_user", "sale_start", "sale_end", "quantity_total"},
+	.indexes = {"=id"}
+};
+
+enum
+{
+	POOL_ID, POOL_EVENT_ID, POOL_TICKET_TYPE_ID, POOL_SHARDS
+};
+static KnownTable stock_pools = {
+	.schema = "ticketing", .name = "stock_pools",
+	.columns = {"pool_id", "event_id", "ticket_type_id", "shards"},
+	.indexes = {"stock_pools_owner"}
+};
+
+enum
+{
+	PAYEE_HOST_ID, PAYEE_STRIPE_ACCOUNT_ID, PAYEE_CHARGES_ENABLED
+};
+static KnownTable payees = {
+	.schema = "ticketing", .name = "payees",
+	.columns = {"host_id", "stripe_account_id", "charges_enabled"},
+	.indexes = {"payees_pkey"}
+};
 
 /* Two-decimal currencies that Stripe settles. */
 static const char *const currencies[] = {
@@ -145,80 +182,142 @@ cart_parse(int32 event_id, Jsonb *items)
 	return cart;
 }
 
-/* Copies one row of load_cart into the item it is about. */
-static void
-load_item(Cart *cart, uint64 row)
+/* A text column as a C string, NULL for NULL. */
+static char *
+scan_text(const RowScan *scan, int column)
 {
-	CartItem	key;
-	CartItem   *item;
+	bool		isnull;
+	Datum		value = row_scan_value(scan, column, &isnull);
+
+	return isnull ? NULL : TextDatumGetCString(value);
+}
+
+/* The pool of a tier, or of the event (tier NULL). */
+static PoolRef
+find_pool(int32 event_id, const pg_uuid_t *tier, Snapshot snapshot)
+{
+	RowKey		keys[2] = {
+		{POOL_EVENT_ID, F_INT4EQ, Int32GetDatum(event_id)},
+		{POOL_TICKET_TYPE_ID, tier ? F_UUID_EQ : InvalidOid, UUIDPGetDatum(tier)}
+	};
+	PoolRef		pool = {0};
+	RowScan		scan;
+
+	row_scan_begin(&scan, &stock_pools, 0, snapshot, keys, 2);
+	if (row_scan_next(&scan))
+	{
+		pool.pool_id = DatumGetInt64(row_scan_datum(&scan, POOL_ID));
+		pool.shards = DatumGetInt16(row_scan_datum(&scan, POOL_SHARDS));
+	}
+	row_scan_end(&scan);
+	return pool;
+}
+
+/* Reads the event and what the engine keeps of it. */
+static void
+load_event(Cart *cart, Snapshot snapshot)
+{
+	RowKey		key = {EVENT_ID, F_INT4EQ, Int32GetDatum(cart->event_id)};
+	RowScan		scan;
 	bool		isnull;
 	Datum		value;
 
-	key.ticket_type_id = *DatumGetUUIDP(row_datum(row, 9));
-	item = bsearch(&key, cart->items, cart->item_count, sizeof(CartItem), compare_items);
-	Assert(item != NULL);
-	item->found = true;
-	if (DatumGetInt32(row_datum(row, 10)) != cart->event_id)
+	row_scan_begin(&scan, &events, 0, snapshot, &key, 1);
+	if (!row_scan_next(&scan))
+		refuse(NOT_FOUND, psprintf("\"event_id\": %d", cart->event_id), NULL,
+			   "event %d does not exist", cart->event_id);
+	value = row_scan_value(&scan, EVENT_TICKETING_ENABLED, &isnull);
+	cart->ticketing_enabled = isnull || DatumGetBool(value);
+	(void) row_scan_value(&scan, EVENT_MAX_ATTENDEES, &isnull);
+	cart->event_limited = !isnull;
+	row_scan_end(&scan);
+
+	key.column = SETTINGS_EVENT_ID;
+	row_scan_begin(&scan, &event_settings, 0, snapshot, &key, 1);
+	if (row_scan_next(&scan))
+	{
+		value = row_scan_value(&scan, SETTINGS_HOLD_TTL, &isnull);
+		cart->has_hold_ttl = !isnull;
+		if (!isnull)
+			cart->hold_ttl = *DatumGetIntervalP(value);
+		cart->host_id = scan_text(&scan, SETTINGS_HOST_ID);
+	}
+	row_scan_end(&scan);
+	cart->event_pool = find_pool(cart->event_id, NULL, snapshot);
+}
+
+/* Three lower-case letters, or what no currency is called. */
+static void
+read_currency(const RowScan *scan, char currency[4])
+{
+	char	   *name = scan_text(scan, TIER_CURRENCY);
+
+	if (name == NULL)
+		name = "usd";
+	currency[0] = '\0';
+	if (strlen(name) == 3)
+		for (int i = 0; i < 4; i++)
+			currency[i] = pg_tolower((unsigned char) name[i]);
+}
+
+/* Reads the tier of an item; refuses an unknown one, or one of another event. */
+static void
+load_item(Cart *cart, CartItem *item, Snapshot snapshot)
+{
+	RowKey		key = {TIER_ID, F_UUID_EQ, UUIDPGetDatum(&item->ticket_type_id)};
+	RowScan		scan;
+	bool		isnull;
+	Datum		value;
+
+	row_scan_begin(&scan, &ticket_types, 0, snapshot, &key, 1);
+	if (!row_scan_next(&scan))
+		refuse(NOT_FOUND, psprintf("\"ticket_type_id\": \"%s\"", uuid_text(&item->ticket_type_id)), NULL,
+			   "ticket type %s does not exist", uuid_text(&item->ticket_type_id));
+	if (DatumGetInt32(row_scan_datum(&scan, TIER_EVENT_ID)) != cart->event_id)
 		refuse(INVALID_ITEMS, psprintf("\"ticket_type_id\": \"%s\"", uuid_text(&item->ticket_type_id)),
 			   "Ask for tiers of one event.",
 			   "ticket type %s is not of event %d", uuid_text(&item->ticket_type_id), cart->event_id);
-	item->price_cents = DatumGetInt32(row_datum(row, 11));
-	if (strlen(row_text(row, 12)) == 3)
-		strlcpy(item->currency, row_text(row, 12), sizeof(item->currency));
-	value = row_value(row, 13, &isnull);
+	item->price_cents = DatumGetInt32(row_scan_datum(&scan, TIER_PRICE_CENTS));
+	read_currency(&scan, item->currency);
+	value = row_scan_value(&scan, TIER_MAX_PER_USER, &isnull);
 	item->max_per_user = isnull ? -1 : DatumGetInt32(value);
-	value = row_value(row, 14, &isnull);
+	value = row_scan_value(&scan, TIER_SALE_START, &isnull);
 	item->has_sale_start = !isnull;
 	item->sale_start = isnull ? 0 : DatumGetTimestampTz(value);
-	value = row_value(row, 15, &isnull);
+	value = row_scan_value(&scan, TIER_SALE_END, &isnull);
 	item->has_sale_end = !isnull;
 	item->sale_end = isnull ? 0 : DatumGetTimestampTz(value);
-	item->limited = DatumGetBool(row_datum(row, 16));
-	value = row_value(row, 17, &isnull);
-	item->pool_id = isnull ? 0 : DatumGetInt64(value);
+	(void) row_scan_value(&scan, TIER_QUANTITY_TOTAL, &isnull);
+	item->limited = !isnull;
+	row_scan_end(&scan);
+	item->pool = find_pool(cart->event_id, &item->ticket_type_id, snapshot);
 }
 
 /* Asks the database about the cart's event and tiers; refuses unknown ones. */
 void
-cart_load(Cart *cart, bool latest)
+cart_load(Cart *cart, Snapshot snapshot)
 {
-	Datum	   *ids = palloc(sizeof(Datum) * cart->item_count);
-	Datum		values[2];
-	uint64		rows;
-	bool		isnull;
-	Datum		value;
-
+	load_event(cart, snapshot);
 	for (int i = 0; i < cart->item_count; i++)
-		ids[i] = UUIDPGetDatum(&cart->items[i].ticket_type_id);
-	values[0] = Int32GetDatum(cart->event_id);
-	values[1] = PointerGetDatum(construct_array(ids, cart->item_count, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
-	rows = latest ? run_latest(&load_cart, values, NULL) : run_stable(&load_cart, values, NULL);
-	if (rows == 0)
-		refuse(NOT_FOUND, psprintf("\"event_id\": %d", cart->event_id), NULL,
-			   "event %d does not exist", cart->event_id);
+		load_item(cart, &cart->items[i], snapshot);
+}
 
-	cart->ticketing_enabled = DatumGetBool(row_datum(0, 1));
-	value = row_value(0, 2, &cart->has_hold_ttl);
-	cart->has_hold_ttl = !cart->has_hold_ttl;
-	if (cart->has_hold_ttl)
-		cart->hold_ttl = *DatumGetIntervalP(value);
-	cart->host_id = row_text(0, 3);
-	value = row_value(0, 4, &isnull);
-	cart->suite = isnull ? 1 : DatumGetInt16(value);
-	cart->event_limited = DatumGetBool(row_datum(0, 5));
-	value = row_value(0, 6, &isnull);
-	cart->event_pool_id = isnull ? 0 : DatumGetInt64(value);
-	value = row_value(0, 7, &isnull);
-	cart->payee_ready = !isnull && DatumGetBool(value);
-	cart->payee_account = row_text(0, 8);
+/* Whose Stripe account is paid; NULL when it cannot be paid yet. */
+char *
+cart_payee(const Cart *cart, Snapshot snapshot)
+{
+	RowKey		key = {PAYEE_HOST_ID, F_TEXTEQ, (Datum) 0};
+	RowScan		scan;
+	char	   *account = NULL;
 
-	for (uint64 row = 0; row < rows; row++)
-		if (!row_is_null(row, 9))
-			load_item(cart, row);
-	for (int i = 0; i < cart->item_count; i++)
-		if (!cart->items[i].found)
-			refuse(NOT_FOUND, psprintf("\"ticket_type_id\": \"%s\"", uuid_text(&cart->items[i].ticket_type_id)),
-				   NULL, "ticket type %s does not exist", uuid_text(&cart->items[i].ticket_type_id));
+	if (cart->host_id == NULL)
+		return NULL;
+	key.value = CStringGetTextDatum(cart->host_id);
+	row_scan_begin(&scan, &payees, 0, snapshot, &key, 1);
+	if (row_scan_next(&scan) && DatumGetBool(row_scan_datum(&scan, PAYEE_CHARGES_ENABLED)))
+		account = scan_text(&scan, PAYEE_STRIPE_ACCOUNT_ID);
+	row_scan_end(&scan);
+	return account;
 }
 
 /* Whether every limit that there is has its pool. */
@@ -226,19 +325,19 @@ static bool
 cart_is_fully_pooled(const Cart *cart)
 {
 	for (int i = 0; i < cart->item_count; i++)
-		if (cart->items[i].pool_id == 0)
+		if (cart->items[i].pool.pool_id == 0)
 			return false;
-	return cart->event_pool_id != 0;
+	return cart->event_pool.pool_id != 0;
 }
 
 /* Limits without a pool would let everybody in: better no sale. */
 static void
 check_pools(const Cart *cart)
 {
-	bool		missing = cart->event_limited && cart->event_pool_id == 0;
+	bool		missing = cart->event_limited && cart->event_pool.pool_id == 0;
 
 	for (int i = 0; i < cart->item_count; i++)
-		missing |= cart->items[i].limited && cart->items[i].pool_id == 0;
+		missing |= cart->items[i].limited && cart->items[i].pool.pool_id == 0;
 	if (missing)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
@@ -246,15 +345,25 @@ check_pools(const Cart *cart)
 				 errhint("Run SELECT ticketing.rebuild_stock(%d).", cart->event_id)));
 }
 
+/* Loads the cart as it is now, whatever the caller's snapshot is. */
+void
+cart_load_latest(Cart *cart)
+{
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+
+	cart_load(cart, snapshot);
+	UnregisterSnapshot(snapshot);
+}
+
 /* Loads the cart for a draw: nobody can make a pool between here and our commit. */
 void
 cart_load_for_sale(Cart *cart)
 {
-	cart_load(cart, true);
+	cart_load_latest(cart);
 	if (!cart_is_fully_pooled(cart))
 	{
 		lock_shape_shared(cart->event_id);
-		cart_load(cart, true);
+		cart_load_latest(cart);
 	}
 	check_pools(cart);
 }
@@ -357,9 +466,7 @@ dvnt_quote(PG_FUNCTION_ARGS)
 	require_argument(fcinfo, 0, "event_id");
 	require_argument(fcinfo, 1, "items");
 	cart = cart_parse(PG_GETARG_INT32(0), PG_GETARG_JSONB_P(1));
-	SPI_connect();
-	cart_load(cart, false);
-	SPI_finish();
+	cart_load(cart, GetActiveSnapshot());
 	cart_quote(cart, &quote, currency);
 	answer_begin(&answer);
 	quote_answer(&answer, &quote, currency);

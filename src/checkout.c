@@ -10,6 +10,7 @@
 
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
+#include "utils/snapmgr.h"
 
 #include "dvnt_ticketing.h"
 
@@ -247,7 +248,7 @@ held_cart(const PaymentCall *call, PayableOrder *order, TimestampTz now)
 	if (call->items != NULL && !same_items(call->items, cart))
 		refuse(INVALID_ITEMS, NULL, "Leave items NULL, or name what the reservation holds.",
 			   "items differ from what reservation %s holds", uuid_text(call->reservation_id));
-	cart_load(cart, true);
+	cart_load_latest(cart);
 	order->reservation_id = *call->reservation_id;
 	return cart;
 }
@@ -263,12 +264,13 @@ start_order(const PaymentCall *call, PayableOrder *order, TimestampTz now)
 	if (order->quote.total_cents == 0)
 		refuse(WRONG_STATE, "\"total_cents\": 0", "Call claim_free_tickets.", "there is nothing to pay");
 	check_expected_total(call, order->quote.total_cents);
-	if (!cart->payee_ready)
+	order->payee_account = cart_payee(cart, GetActiveSnapshot());
+	if (order->payee_account == NULL)
 		refuse(WRONG_STATE, psprintf("\"event_id\": %d", call->event_id),
 			   "The host finishes Stripe onboarding first.",
 			   "the host of event %d cannot be paid yet", call->event_id);
 
-	order->payee_account = cart->payee_account;
+	made.payee_account = order->payee_account;
 	made.user_id = call->user_id;
 	made.cart = cart;
 	made.quote = &order->quote;

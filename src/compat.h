@@ -6,6 +6,8 @@
 #define DVNT_COMPAT_H
 
 #include "postgres.h"
+#include "access/tableam.h"
+#include "executor/executor.h"
 #include "storage/proc.h"
 #include "utils/numeric.h"
 
@@ -29,6 +31,19 @@ backend_slot(void)
 #define DVNT_MODULE_MAGIC PG_MODULE_MAGIC_EXT(.name = "dvnt_ticketing", .version = "1.0")
 #else
 #define DVNT_MODULE_MAGIC PG_MODULE_MAGIC
+#endif
+
+/* Which index entries an update needs: all or none, from 16 on also those of summarizing indexes alone. */
+#if PG_VERSION_NUM >= 160000
+typedef TU_UpdateIndexes UpdateIndexes;
+#define needs_index_entries(update) ((update) != TU_None)
+#define exec_insert_index_tuples(target, slot, estate, update) \
+	ExecInsertIndexTuples(target, slot, estate, update, false, NULL, NIL, false)
+#else
+typedef bool UpdateIndexes;
+#define needs_index_entries(update) (update)
+#define exec_insert_index_tuples(target, slot, estate, update) \
+	ExecInsertIndexTuples(target, slot, estate, update, false, NULL, NIL)
 #endif
 
 #endif /* DVNT_COMPAT_H */

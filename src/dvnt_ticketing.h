@@ -12,6 +12,7 @@
 #include "fmgr.h"
 #include "lib/stringinfo.h"
 #include "utils/jsonb.h"
+#include "utils/snapshot.h"
 #include "utils/resowner.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
@@ -157,12 +158,18 @@ extern void remember_answer(RememberedCall *call, Datum answer);
 
 #define CART_MAX_ITEMS 100
 
+/* Where a pool is; pool_id 0: there is none. */
+typedef struct PoolRef
+{
+	int64		pool_id;
+	int16		shards;
+} PoolRef;
+
 typedef struct CartItem
 {
 	pg_uuid_t	ticket_type_id;
 	int32		quantity;
 	/* what the database says of the tier */
-	bool		found;
 	int32		price_cents;
 	char		currency[4];
 	int32		max_per_user;	/* -1: no limit */
@@ -171,7 +178,7 @@ typedef struct CartItem
 	bool		has_sale_end;
 	TimestampTz sale_end;
 	bool		limited;
-	int64		pool_id;		/* 0: unlimited */
+	PoolRef		pool;			/* none: unlimited */
 } CartItem;
 
 typedef struct Cart
@@ -184,16 +191,15 @@ typedef struct Cart
 	bool		has_hold_ttl;
 	Interval	hold_ttl;
 	char	   *host_id;
-	int16		suite;
 	bool		event_limited;
-	int64		event_pool_id;	/* 0: no capacity */
-	bool		payee_ready;
-	char	   *payee_account;
+	PoolRef		event_pool;		/* none: no capacity */
 } Cart;
 
 extern Cart *cart_parse(int32 event_id, Jsonb *items);
 extern void cart_sort(Cart *cart);
-extern void cart_load(Cart *cart, bool latest);
+extern void cart_load(Cart *cart, Snapshot snapshot);
+extern void cart_load_latest(Cart *cart);
+extern char *cart_payee(const Cart *cart, Snapshot snapshot);
 extern void cart_load_for_sale(Cart *cart);
 extern void cart_check_on_sale(const Cart *cart, TimestampTz now);
 extern void cart_quote(const Cart *cart, FeeQuote *quote, char currency[4]);
@@ -201,16 +207,31 @@ extern void cart_answer_items(Answer *answer, const Cart *cart);
 extern void quote_answer(Answer *answer, const FeeQuote *quote, const char *currency);
 extern bool currency_is_allowed(const char *currency);
 
-/*-- inventory.c --*/
+/*-- shards.c --*/
 
 /* Seats of one pool that are drawn or given back together. */
 typedef struct PoolMove
 {
 	int64		pool_id;
+	int16		shards;
 	bool		of_event;
 	pg_uuid_t	ticket_type_id; /* of a tier's pool */
 	int32		quantity;
 } PoolMove;
+
+/* How a pool stands for a draw. */
+typedef enum Supply
+{
+	SUPPLY_NONE,				/* no shard has enough */
+	SUPPLY_SCARCE,				/* some shard has enough, others may be faster */
+	SUPPLY_PLENTY				/* many shards have enough: a draw will find one that is free */
+} Supply;
+
+extern bool shard_draw(const PoolMove *move);
+extern Supply shard_supply(const PoolMove *move, Snapshot snapshot);
+extern void shard_return(PoolMove *move);
+
+/*-- inventory.c --*/
 
 extern int	cart_moves(const Cart *cart, PoolMove **moves);
 extern void stock_draw(int32 event_id, const PoolMove *moves, int count, TimestampTz now);
@@ -238,6 +259,7 @@ typedef struct NewOrder
 	const char *currency;
 	const char *rail;
 	const pg_uuid_t *reservation_id;	/* NULL: free, never held */
+	const char *payee_account;
 	const char *email;
 	TimestampTz expires_at;		/* of the hold */
 } NewOrder;

@@ -10,25 +10,35 @@
 
 #include "catalog/pg_type.h"
 #include "funcapi.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
+#include "utils/snapmgr.h"
 
 #include "dvnt_ticketing.h"
+#include "rows.h"
 
-KEPT_PLAN(user_has,
-		  "SELECT k.ticket_type_id, sum(k.held), sum(k.owned) FROM ("
-		  "  SELECT ticket_type_id, quantity AS held, 0 AS owned FROM ticketing.ticket_holds "
-		  "  WHERE user_id = $1 AND event_id = $2 AND status = 'active' AND (order_id IS NOT NULL OR expires_at > $3) "
-		  "  UNION ALL "
-		  "  SELECT ticket_type_id, 0, 1 FROM public.tickets "
-		  "  WHERE user_id = $1 AND event_id = $2 AND status IN ('active', 'scanned')) k "
-		  "GROUP BY k.ticket_type_id",
-		  TEXTOID, INT4OID, TIMESTAMPTZOID);
-KEPT_PLAN(insert_holds,
-		  "INSERT INTO ticketing.ticket_holds (reservation_id, event_id, ticket_type_id, user_id, quantity, expires_at, created_at) "
-		  "SELECT $1, $2, u.tier, $3, u.quantity, $6, $7 FROM unnest($4::uuid[], $5::integer[]) AS u (tier, quantity)",
-		  UUIDOID, INT4OID, TEXTOID, UUIDARRAYOID, INT4ARRAYOID, TIMESTAMPTZOID, TIMESTAMPTZOID);
+enum
+{
+	HOLD_ID, HOLD_RESERVATION_ID, HOLD_EVENT_ID, HOLD_TICKET_TYPE_ID, HOLD_USER_ID, HOLD_QUANTITY, HOLD_STATUS,
+	HOLD_EXPIRES_AT, HOLD_CREATED_AT, HOLD_ORDER_ID, HOLD_COLUMNS
+};
+static KnownTable ticket_holds = {
+	.schema = "ticketing", .name = "ticket_holds",
+	.columns = {"id", "reservation_id", "event_id", "ticket_type_id", "user_id", "quantity", "status", "expires_at", "created_at", "order_id"},
+	.indexes = {"ticket_holds_live_of_user"}
+};
+
+enum
+{
+	TICKET_USER_ID, TICKET_EVENT_ID, TICKET_TICKET_TYPE_ID, TICKET_STATUS
+};
+static KnownTable tickets = {
+	.schema = "public", .name = "tickets",
+	.columns = {"user_id", "event_id", "ticket_type_id", "status"},
+	.indexes = {"=user_id"}
+};
+
 KEPT_PLAN(lock_reservation,
 		  "SELECT id, event_id, ticket_type_id, user_id, quantity, status, expires_at, order_id "
 		  "FROM ticketing.ticket_holds WHERE reservation_id = $1 ORDER BY id FOR UPDATE",
@@ -74,31 +84,101 @@ KEPT_PLAN(read_availability,
 		  INT4OID, TIMESTAMPTZOID);
 KEPT_PLAN(event_exists, "SELECT FROM public.events WHERE id = $1", INT4OID);
 
+/* What a user has of a tier. */
+typedef struct UserShare
+{
+	int64		held;			/* in live holds */
+	int64		owned;			/* valid tickets */
+} UserShare;
+
+/* The item of the cart that is this tier, or -1. */
+static int
+item_of_tier(const Cart *cart, Datum tier)
+{
+	for (int i = 0; i < cart->item_count; i++)
+		if (memcmp(DatumGetUUIDP(tier)->data, cart->items[i].ticket_type_id.data, UUID_LEN) == 0)
+			return i;
+	return -1;
+}
+
+/* Adds up the user's live holds of the event, by item. */
+static void
+sum_held(const Cart *cart, Datum user, TimestampTz now, Snapshot snapshot, UserShare *shares)
+{
+	RowKey		keys[2] = {{HOLD_USER_ID, F_TEXTEQ, user}, {HOLD_EVENT_ID, F_INT4EQ, Int32GetDatum(cart->event_id)}};
+	RowScan		scan;
+
+	row_scan_begin(&scan, &ticket_holds, 0, snapshot, keys, 2);
+	while (row_scan_next(&scan))
+	{
+		int			item = item_of_tier(cart, row_scan_datum(&scan, HOLD_TICKET_TYPE_ID));
+		bool		no_order;
+
+		(void) row_scan_value(&scan, HOLD_ORDER_ID, &no_order);
+		if (item >= 0 && (!no_order || DatumGetTimestampTz(row_scan_datum(&scan, HOLD_EXPIRES_AT)) > now))
+			shares[item].held += DatumGetInt32(row_scan_datum(&scan, HOLD_QUANTITY));
+	}
+	row_scan_end(&scan);
+}
+
+/* Counts the user's valid tickets of the event, by item. */
+static void
+count_owned(const Cart *cart, Datum user, Snapshot snapshot, UserShare *shares)
+{
+	RowKey		key = {TICKET_USER_ID, F_TEXTEQ, user};
+	RowScan		scan;
+
+	row_scan_begin(&scan, &tickets, 0, snapshot, &key, 1);
+	while (row_scan_next(&scan))
+	{
+		int			item;
+		bool		isnull;
+		Datum		status = row_scan_value(&scan, TICKET_STATUS, &isnull);
+		char	   *state = isnull ? "" : TextDatumGetCString(status);
+
+		if (DatumGetInt32(row_scan_datum(&scan, TICKET_EVENT_ID)) != cart->event_id)
+			continue;
+		item = item_of_tier(cart, row_scan_datum(&scan, TICKET_TICKET_TYPE_ID));
+		if (item >= 0 && (strcmp(state, "active") == 0 || strcmp(state, "scanned") == 0))
+			shares[item].owned++;
+	}
+	row_scan_end(&scan);
+}
+
+/* Whether any tier of the cart has a limit. */
+static bool
+cart_has_limits(const Cart *cart)
+{
+	for (int i = 0; i < cart->item_count; i++)
+		if (cart->items[i].max_per_user >= 0)
+			return true;
+	return false;
+}
+
 /* Refuses what would put the user above a tier's limit; the caller holds the user's lock. */
 void
 check_user_limits(const Cart *cart, const char *user_id, TimestampTz now)
 {
-	Datum		values[3] = {CStringGetTextDatum(user_id), Int32GetDatum(cart->event_id), TimestampTzGetDatum(now)};
-	uint64		rows = run_latest(&user_has, values, NULL);
+	UserShare  *shares;
+	Snapshot	snapshot;
+	Datum		user;
 
+	if (!cart_has_limits(cart))
+		return;
+	shares = palloc0(sizeof(UserShare) * cart->item_count);
+	user = CStringGetTextDatum(user_id);
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	sum_held(cart, user, now, snapshot, shares);
+	count_owned(cart, user, snapshot, shares);
+	UnregisterSnapshot(snapshot);
 	for (int i = 0; i < cart->item_count; i++)
 	{
 		const CartItem *item = &cart->items[i];
-		int64		held = 0;
-		int64		owned = 0;
 
-		if (item->max_per_user < 0)
-			continue;
-		for (uint64 row = 0; row < rows; row++)
-			if (memcmp(DatumGetUUIDP(row_datum(row, 1))->data, item->ticket_type_id.data, UUID_LEN) == 0)
-			{
-				held = DatumGetInt64(row_datum(row, 2));
-				owned = DatumGetInt64(row_datum(row, 3));
-			}
-		if (held + owned + item->quantity > item->max_per_user)
+		if (item->max_per_user >= 0 && shares[i].held + shares[i].owned + item->quantity > item->max_per_user)
 			refuse(LIMIT_REACHED,
 				   psprintf("\"ticket_type_id\": \"%s\", \"limit\": %d, \"held\": " INT64_FORMAT ", \"owned\": " INT64_FORMAT ", \"requested\": %d",
-							uuid_text(&item->ticket_type_id), item->max_per_user, held, owned, item->quantity),
+							uuid_text(&item->ticket_type_id), item->max_per_user, shares[i].held, shares[i].owned, item->quantity),
 				   "Ask for fewer; holds that end count no more.",
 				   "user may have %d of ticket type %s", item->max_per_user, uuid_text(&item->ticket_type_id));
 	}
@@ -137,30 +217,31 @@ pg_uuid_t *
 hold_cart(const Cart *cart, const char *user_id, TimestampTz now, const Interval *ttl, TimestampTz *expires_at)
 {
 	pg_uuid_t  *reservation_id = new_uuid();
-	Datum	   *tiers = palloc(sizeof(Datum) * cart->item_count);
-	Datum	   *quantities = palloc(sizeof(Datum) * cart->item_count);
 	PoolMove   *moves;
 	int			move_count;
-	Datum		values[7];
+	Datum		values[HOLD_COLUMNS];
+	bool		nulls[HOLD_COLUMNS] = {false};
 
 	*expires_at = add_seconds(now, hold_seconds(cart, ttl));
 	check_user_limits(cart, user_id, now);
 	move_count = cart_moves(cart, &moves);
 	stock_draw(cart->event_id, moves, move_count, now);
 
+	values[HOLD_RESERVATION_ID] = UUIDPGetDatum(reservation_id);
+	values[HOLD_EVENT_ID] = Int32GetDatum(cart->event_id);
+	values[HOLD_USER_ID] = CStringGetTextDatum(user_id);
+	values[HOLD_STATUS] = CStringGetTextDatum("active");
+	values[HOLD_EXPIRES_AT] = TimestampTzGetDatum(*expires_at);
+	values[HOLD_CREATED_AT] = TimestampTzGetDatum(now);
+	values[HOLD_ORDER_ID] = (Datum) 0;
+	nulls[HOLD_ORDER_ID] = true;
 	for (int i = 0; i < cart->item_count; i++)
 	{
-		tiers[i] = UUIDPGetDatum(&cart->items[i].ticket_type_id);
-		quantities[i] = Int32GetDatum(cart->items[i].quantity);
+		values[HOLD_ID] = UUIDPGetDatum(new_uuid());
+		values[HOLD_TICKET_TYPE_ID] = UUIDPGetDatum(&cart->items[i].ticket_type_id);
+		values[HOLD_QUANTITY] = Int32GetDatum(cart->items[i].quantity);
+		row_insert(&ticket_holds, values, nulls);
 	}
-	values[0] = UUIDPGetDatum(reservation_id);
-	values[1] = Int32GetDatum(cart->event_id);
-	values[2] = CStringGetTextDatum(user_id);
-	values[3] = PointerGetDatum(construct_array(tiers, cart->item_count, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
-	values[4] = PointerGetDatum(construct_array(quantities, cart->item_count, INT4OID, sizeof(int32), true, TYPALIGN_INT));
-	values[5] = TimestampTzGetDatum(*expires_at);
-	values[6] = TimestampTzGetDatum(now);
-	run_latest(&insert_holds, values, NULL);
 	return reservation_id;
 }
 

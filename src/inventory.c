@@ -19,41 +19,13 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
-#include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
 
-#include "compat.h"
 #include "dvnt_ticketing.h"
 
 #define SLOW_PATH_LOCK_TIMEOUT_MS 2000
 #define SLOW_PATH_ROUNDS 10		/* then the caller is told to try again */
-
-KEPT_PLAN(draw_from_home,
-		  "UPDATE ticketing.stock_shards s SET available = s.available - $3 "
-		  "FROM (SELECT h.pool_id, h.shard FROM ticketing.stock_shards h "
-		  "      WHERE h.pool_id = $1 AND h.shard = $2 % (SELECT p.shards FROM ticketing.stock_pools p WHERE p.pool_id = $1) "
-		  "        AND h.available >= $3 FOR NO KEY UPDATE SKIP LOCKED) h "
-		  "WHERE s.pool_id = h.pool_id AND s.shard = h.shard",
-		  INT8OID, INT4OID, INT4OID);
-KEPT_PLAN(draw_from_any,
-		  "UPDATE ticketing.stock_shards s SET available = s.available - $2 "
-		  "FROM (SELECT h.pool_id, h.shard FROM ticketing.stock_shards h "
-		  "      WHERE h.pool_id = $1 AND h.available >= $2 "
-		  "      ORDER BY h.shard LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED) h "
-		  "WHERE s.pool_id = h.pool_id AND s.shard = h.shard",
-		  INT8OID, INT4OID);
-KEPT_PLAN(return_to_any,
-		  "UPDATE ticketing.stock_shards s SET available = s.available + $3 "
-		  "FROM (SELECT h.pool_id, h.shard FROM ticketing.stock_shards h "
-		  "      WHERE h.pool_id = $1 ORDER BY h.shard <> $2 % (SELECT p.shards FROM ticketing.stock_pools p WHERE p.pool_id = $1), h.shard "
-		  "      LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED) h "
-		  "WHERE s.pool_id = h.pool_id AND s.shard = h.shard",
-		  INT8OID, INT4OID, INT4OID);
-KEPT_PLAN(pool_deficit,
-		  "SELECT deficit FROM ticketing.stock_pools WHERE pool_id = $1",
-		  INT8OID);
-KEPT_PLAN(change_pool,
-		  "SELECT ticketing.stock_change($1, $2)",
-		  INT8OID, INT4OID);
+#define PLENTY_ATTEMPTS 50		/* a millisecond apart */
 
 /* What a pool could give: its shards less its deficit, and its dead holds. */
 KEPT_PLAN(sum_free,
@@ -142,15 +114,17 @@ cart_moves(const Cart *cart, PoolMove **moves)
 		const CartItem *item = &cart->items[i];
 
 		all += item->quantity;
-		if (item->pool_id == 0)
+		if (item->pool.pool_id == 0)
 			continue;
-		(*moves)[count].pool_id = item->pool_id;
+		(*moves)[count].pool_id = item->pool.pool_id;
+		(*moves)[count].shards = item->pool.shards;
 		(*moves)[count].ticket_type_id = item->ticket_type_id;
 		(*moves)[count++].quantity = item->quantity;
 	}
-	if (cart->event_pool_id != 0)
+	if (cart->event_pool.pool_id != 0)
 	{
-		(*moves)[count].pool_id = cart->event_pool_id;
+		(*moves)[count].pool_id = cart->event_pool.pool_id;
+		(*moves)[count].shards = cart->event_pool.shards;
 		(*moves)[count].of_event = true;
 		(*moves)[count++].quantity = (int32) Min(all, PG_INT32_MAX);
 	}
@@ -168,31 +142,35 @@ pool_array(const PoolMove *moves, int count)
 	return PointerGetDatum(construct_array(ids, count, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 }
 
-/* Takes from one shard of the pool without waiting; false when none has enough and is free. */
-static bool
-draw_one(const PoolMove *move)
+/* Draws from a pool with plenty. Its shards are locked for the length of a commit at most. */
+static void
+draw_from_plenty(const PoolMove *move)
 {
-	Datum		values[3] = {Int64GetDatum(move->pool_id), Int32GetDatum(backend_slot()), Int32GetDatum(move->quantity)};
-	Datum		any[2] = {values[0], values[2]};
-
-	return run_latest(&draw_from_home, values, NULL) == 1 || run_latest(&draw_from_any, any, NULL) == 1;
+	for (int attempt = 0; attempt < PLENTY_ATTEMPTS; attempt++)
+	{
+		if (shard_draw(move))
+			return;
+		CHECK_FOR_INTERRUPTS();
+		pg_usleep(1000L);
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("could not draw from stock pool " INT64_FORMAT ": its shards were locked each time", move->pool_id),
+			 errhint("Try again.")));
 }
 
-/* The fast path; all pools or none. */
+/* Draws from several pools that may run short halfway: all of them or none. */
 static bool
-draw_fast(const PoolMove *moves, int count)
+draw_guarded(const PoolMove *moves, int count)
 {
 	Guard		guard;
 	volatile bool enough = true;
-
-	if (count == 1)
-		return draw_one(&moves[0]);	/* nothing to undo when it fails */
 
 	guarded_begin(&guard);
 	PG_TRY();
 	{
 		for (int i = 0; i < count && enough; i++)
-			enough = draw_one(&moves[i]);
+			enough = shard_draw(&moves[i]);
 	}
 	PG_CATCH();
 	{
@@ -205,6 +183,47 @@ draw_fast(const PoolMove *moves, int count)
 	else
 		guarded_rollback(&guard);
 	return enough;
+}
+
+/*
+ * The fast path; all pools or none. A subtransaction is made only where
+ * something can fail halfway: with one scarce pool at most, that one is drawn
+ * from first, while there is nothing to undo.
+ */
+static bool
+draw_fast(const PoolMove *moves, int count)
+{
+	Snapshot	snapshot;
+	int			scarce = -1;
+	int			scarce_count = 0;
+
+	if (count == 1)
+		return shard_draw(&moves[0]);
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	for (int i = 0; i < count; i++)
+	{
+		Supply		supply = shard_supply(&moves[i], snapshot);
+
+		if (supply == SUPPLY_NONE)
+		{
+			UnregisterSnapshot(snapshot);
+			return false;
+		}
+		if (supply == SUPPLY_SCARCE)
+		{
+			scarce = i;
+			scarce_count++;
+		}
+	}
+	UnregisterSnapshot(snapshot);
+	if (scarce_count > 1)
+		return draw_guarded(moves, count);
+	if (scarce >= 0 && !shard_draw(&moves[scarce]))
+		return false;
+	for (int i = 0; i < count; i++)
+		if (i != scarce)
+			draw_from_plenty(&moves[i]);
+	return true;
 }
 
 /* Says that a pool is short, with the figures that a buyer is shown. */
@@ -268,49 +287,97 @@ take_back(int32 event_id, TimestampTz now, int64 at_most, PoolMove **credits)
 	return merge_moves(*credits, (int) rows);
 }
 
-/* Steps (ii) to (iv) of the slow path; false when there was not enough. */
+/* Locks all shards of the pools, deals each its seats less the draw; false when one has not enough. */
+static bool
+deal_locked(const PoolMove *changes, int count)
+{
+	Datum		pools = pool_array(changes, count);
+
+	run_latest(&lock_shards, &pools, NULL);
+	for (int i = 0; i < count; i++)
+	{
+		Datum		pool = Int64GetDatum(changes[i].pool_id);
+		Datum		change[2] = {pool, (Datum) 0};
+		int64		net;
+
+		if (run_latest(&lock_pool, &pool, NULL) == 0)
+			continue;			/* it became unlimited meanwhile */
+		net = DatumGetInt64(row_datum(0, 1)) + changes[i].quantity;
+		if (net < 0)
+			return false;
+		change[1] = Int32GetDatum(0);
+		run_latest(&set_deficit, change, NULL);
+		change[1] = Int32GetDatum((int32) net);
+		run_latest(&deal_pool, change, NULL);
+	}
+	return true;
+}
+
+/* What dead holds give back to a pool, taken out of the list of credits. */
+static int32
+take_credit(PoolMove *credits, int count, int64 pool_id)
+{
+	int32		quantity = 0;
+
+	for (int i = 0; i < count; i++)
+		if (credits[i].pool_id == pool_id)
+		{
+			quantity = credits[i].quantity;
+			credits[i].quantity = 0;
+		}
+	return quantity;
+}
+
+/* Draws from, or gives back to, a pool whose shards are not all locked. */
+static bool
+change_unlocked(PoolMove *change)
+{
+	if (change->quantity > 0)
+		shard_return(change);
+	change->quantity = -change->quantity;
+	return change->quantity <= 0 || shard_draw(change);
+}
+
+/*
+ * Steps (ii) to (iv) of the slow path; false when there was not enough. Pools
+ * with plenty are left to wait-free draws: whoever holds a shard of a short
+ * pool may need one of theirs, and must not wait for us while we wait for him.
+ */
 static bool
 draw_locked(int32 event_id, const PoolMove *moves, int count, TimestampTz now)
 {
 	PoolMove   *credits;
-	PoolMove   *all;
 	int			credit_count;
-	int			all_count;
-	Datum		pools;
+	PoolMove   *locked = palloc(sizeof(PoolMove) * count);
+	PoolMove   *unlocked;
+	int			locked_count = 0;
+	int			unlocked_count = 0;
+	Snapshot	snapshot;
 
 	lock_event(event_id);
 	credit_count = take_back(event_id, now, PG_INT64_MAX, &credits);
-
-	/* every pool that changes, its change signed: credits up, draws down */
-	all = palloc(sizeof(PoolMove) * (count + credit_count));
-	memcpy(all, moves, sizeof(PoolMove) * count);
+	unlocked = palloc(sizeof(PoolMove) * (count + credit_count));
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	for (int i = 0; i < count; i++)
-		all[i].quantity = -all[i].quantity;
-	if (credit_count > 0)
-		memcpy(all + count, credits, sizeof(PoolMove) * credit_count);
-	all_count = merge_moves(all, count + credit_count);
-
-	pools = pool_array(all, all_count);
-	run_latest(&lock_shards, &pools, NULL);
-	for (int i = 0; i < all_count; i++)
 	{
-		Datum		pool = Int64GetDatum(all[i].pool_id);
-		Datum		change[2] = {pool, (Datum) 0};
-		int64		net;
-		bool		draws = false;
+		PoolMove	change = moves[i];
 
-		if (run_latest(&lock_pool, &pool, NULL) == 0)
-			continue;			/* it became unlimited meanwhile */
-		net = DatumGetInt64(row_datum(0, 1)) + all[i].quantity;
-		for (int j = 0; j < count; j++)
-			draws |= moves[j].pool_id == all[i].pool_id;
-		if (draws && net < 0)
-			return false;
-		change[1] = Int32GetDatum((int32) Max(-net, 0));
-		run_latest(&set_deficit, change, NULL);
-		change[1] = Int32GetDatum((int32) Max(net, 0));
-		run_latest(&deal_pool, change, NULL);
+		change.quantity = take_credit(credits, credit_count, change.pool_id) - change.quantity;
+		if (shard_supply(&moves[i], snapshot) == SUPPLY_PLENTY)
+			unlocked[unlocked_count++] = change;
+		else
+			locked[locked_count++] = change;
 	}
+	UnregisterSnapshot(snapshot);
+	for (int i = 0; i < credit_count; i++)
+		if (credits[i].quantity > 0)
+			unlocked[unlocked_count++] = credits[i];
+
+	if (locked_count > 0 && !deal_locked(locked, locked_count))
+		return false;
+	for (int i = 0; i < unlocked_count; i++)
+		if (!change_unlocked(&unlocked[i]))
+			return false;
 	return true;
 }
 
@@ -372,41 +439,13 @@ stock_draw(int32 event_id, const PoolMove *moves, int count, TimestampTz now)
 			 errhint("Try again.")));
 }
 
-/* Gives one pool its seats back; a deficit is paid first. */
-static void
-return_one(const PoolMove *move)
-{
-	Datum		pool = Int64GetDatum(move->pool_id);
-	Datum		values[3] = {pool, Int32GetDatum(backend_slot()), Int32GetDatum(move->quantity)};
-	Datum		change[2] = {pool, values[2]};
-
-	if (run_latest(&pool_deficit, &pool, NULL) == 0)
-		return;					/* it became unlimited meanwhile */
-	if (DatumGetInt32(row_datum(0, 1)) > 0 || run_latest(&return_to_any, values, NULL) == 0)
-	{
-		run_latest(&change_pool, change, NULL);
-		return;
-	}
-
-	/*
-	 * Who books a deficit locks all shards first. So either he has seen our
-	 * seats, or we see his deficit now.
-	 */
-	run_latest(&pool_deficit, &pool, NULL);
-	if (DatumGetInt32(row_datum(0, 1)) > 0)
-	{
-		change[1] = Int32GetDatum(0);
-		run_latest(&change_pool, change, NULL);
-	}
-}
-
 /* Gives seats back to their pools, in pool order. */
 void
 stock_return(PoolMove *moves, int count)
 {
 	count = merge_moves(moves, count);
 	for (int i = 0; i < count; i++)
-		return_one(&moves[i]);
+		shard_return(&moves[i]);
 }
 
 KEPT_PLAN(events_with_dead,

@@ -236,7 +236,7 @@ order_make(NewOrder *order, TimestampTz now)
 	values[11] = Int32GetDatum(quote->application_fee_cents);
 	values[12] = Int32GetDatum(quote->transfer_cents);
 	values[13] = text_or_null(order->cart->host_id, &nulls[13]);
-	values[14] = text_or_null(order->cart->payee_account, &nulls[14]);
+	values[14] = text_or_null(order->payee_account, &nulls[14]);
 	values[15] = text_or_null(order->email, &nulls[15]);
 	values[16] = TimestampTzGetDatum(now);
 	values[17] = TimestampTzGetDatum(order->expires_at);

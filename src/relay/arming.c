@@ -195,5 +195,8 @@ arming_due(void)
 void
 arming_close(void)
 {
+	if (call)
+		calls_release(call);
+	call = NULL;
 	wipe_string(&account_id);
 }

@@ -266,6 +266,27 @@ start_set_up(void)
 						i < STATEMENT_COUNT - 1 ? set_up_done : set_up_finished, NULL);
 }
 
+/* Log a failure, unless it is not wanted and the same as the last one. */
+static void
+log_failure(const char *event, const char *doing, const char *error, bool always)
+{
+	char		text[sizeof(last_error)];
+	size_t		length;
+	LogLine		line;
+
+	snprintf(text, sizeof(text), "%s", error);
+	length = strlen(text);
+	while (length > 0 && text[length - 1] == '\n')
+		text[--length] = '\0';
+	if (!always && strcmp(text, last_error) == 0)
+		return;
+	memcpy(last_error, text, sizeof(last_error));
+	log_begin(&line, LOG_LEVEL_WARNING, event);
+	log_text(&line, "doing", doing);
+	log_text(&line, "error", text);
+	log_end(&line);
+}
+
 /*
  * Give up the connection, if there is one, and try again later.  It is said
  * once; further failed attempts are silent unless they fail differently.
@@ -275,17 +296,8 @@ database_fail(const char *doing, const char *error)
 {
 	bool		was_ready = state == DATABASE_READY;
 	int			lost = ring_count;
-	LogLine		line;
 
-	if (was_ready || strncmp(error, last_error, sizeof(last_error) - 1) != 0)
-	{
-		log_begin(&line, LOG_LEVEL_WARNING, was_ready ? "disconnected" : "not_connected");
-		log_text(&line, "doing", doing);
-		log_text(&line, "error", error);
-		log_end(&line);
-		snprintf(last_error, sizeof(last_error), "%s", error);
-	}
-
+	log_failure(was_ready ? "disconnected" : "not_connected", doing, error, was_ready);
 	state = DATABASE_DOWN;
 	failures++;
 	retry_at = clock_now() + clock_backoff(failures);

@@ -158,9 +158,9 @@ doorbell_claimed(int rows, int wanted)
 	}
 	else
 	{
+		look_at = now + interval;
 		if (trying && interval < LOOK_INTERVAL_MOST)
 			interval += LOOK_INTERVAL;
-		look_at = now + interval;
 	}
 }
 

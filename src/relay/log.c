@@ -93,8 +93,8 @@ log_text(LogLine *line, const char *key, const char *value)
 
 		if (*c == '"' || *c == '\\')
 			snprintf(escape, sizeof(escape), "\\%c", *c);
-		else if (*c == '\n')
-			snprintf(escape, sizeof(escape), "\\n");
+		else if (*c == '\n' || *c == '\t')
+			snprintf(escape, sizeof(escape), *c == '\n' ? "\\n" : "\\t");
 		else if (*c < ' ' || *c == 0x7f)
 			snprintf(escape, sizeof(escape), "\\x%02x", *c);
 		else

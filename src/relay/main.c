@@ -280,6 +280,7 @@ main(int argc, char **argv)
 	calls_init();
 
 	run();
+	arming_close();
 
 	log_begin(&line, exit_status == EXIT_SUCCESS ? LOG_LEVEL_INFO : LOG_LEVEL_ERROR, "exit");
 	log_number(&line, "status", exit_status);
@@ -287,7 +288,6 @@ main(int argc, char **argv)
 	log_end(&line);
 	database_close();
 	calls_close();
-	arming_close();
 	config_wipe();
 	curl_global_cleanup();
 	return exit_status;

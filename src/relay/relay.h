@@ -117,7 +117,8 @@ typedef struct Call
 
 	/* the answer; status 0 is none, and error says why */
 	int			status;
-	bool		tls_failed;
+	bool		tls_failed;		/* the peer cannot be trusted */
+	bool		refused;		/* by request.c: it was never sent */
 	char		request_id[64];
 	Buffer		headers;		/* a JSON object */
 	Buffer		answer;			/* the body, as received */

@@ -194,6 +194,7 @@ request_prepare(Call *call)
 
 	if (fault)
 	{
+		call->refused = true;
 		snprintf(call->error, sizeof(call->error), "%s", fault);
 		return false;
 	}
@@ -255,14 +256,15 @@ keep_headers(Call *call)
 	buffer_puts(&call->headers, *separator == '{' ? "{}" : "}");
 }
 
-/* Why there is no answer, as a JSON object. */
+/* Why there is no answer, as a JSON object; a refused row will never have one. */
 static void
 keep_error(Call *call)
 {
 	buffer_puts(&call->headers, "{\"error\":");
 	buffer_json(&call->headers, call->error);
 	buffer_puts(&call->headers, ",\"tls\":");
-	buffer_puts(&call->headers, call->tls_failed ? "true}" : "false}");
+	buffer_puts(&call->headers, call->tls_failed ? "true" : "false");
+	buffer_puts(&call->headers, call->refused ? ",\"refused\":true}" : "}");
 }
 
 /*

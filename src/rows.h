@@ -1,0 +1,67 @@
+/*
+ * rows.h
+ *		Single rows of a few known tables, read and written without a statement.
+ */
+#ifndef DVNT_ROWS_H
+#define DVNT_ROWS_H
+
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup.h"
+#include "utils/relcache.h"
+#include "utils/snapshot.h"
+
+#define KNOWN_MAX_COLUMNS 16
+#define KNOWN_MAX_INDEXES 2
+
+/* A table that the hot path knows. Columns and indexes are found by name, once, and again when the table changes. */
+typedef struct KnownTable
+{
+	const char *schema;
+	const char *name;
+	const char *columns[KNOWN_MAX_COLUMNS];
+
+	/*
+	 * What a scan may go by: the name of one of our indexes, or "=column" for
+	 * any index of the application's that begins with the column. Without one
+	 * the table is read whole.
+	 */
+	const char *indexes[KNOWN_MAX_INDEXES];
+
+	/* found */
+	Oid			relation_id;
+	AttrNumber	attributes[KNOWN_MAX_COLUMNS];
+	Oid			index_ids[KNOWN_MAX_INDEXES];
+} KnownTable;
+
+/* Rows whose columns equal the keys. */
+typedef struct RowScan
+{
+	KnownTable *table;
+	Relation	relation;
+	SysScanDesc scan;
+	HeapTuple	row;			/* the present one */
+} RowScan;
+
+typedef struct RowKey
+{
+	int			column;
+	RegProcedure comparison;	/* e.g. F_INT4EQ; 0: the column is NULL */
+	Datum		value;
+} RowKey;
+
+extern void row_scan_begin(RowScan *scan, KnownTable *table, int index, Snapshot snapshot,
+						   const RowKey *keys, int key_count);
+extern bool row_scan_next(RowScan *scan);
+extern Datum row_scan_value(const RowScan *scan, int column, bool *isnull);
+extern Datum row_scan_datum(const RowScan *scan, int column);
+extern void row_scan_end(RowScan *scan);
+
+/* Updates one column of the present row, or does nothing because somebody else has it locked or changed. */
+extern bool row_try_update(RowScan *scan, int column, Datum value);
+
+/* Inserts a row; values and nulls are in the order of the known columns, other columns get NULL. */
+extern void row_insert(KnownTable *table, const Datum *values, const bool *nulls);
+
+#endif							/* DVNT_ROWS_H */
