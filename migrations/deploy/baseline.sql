@@ -1,5 +1,6 @@
 -- The application's twelve tables: made where missing, adopted untouched where present (any subset).
--- A table made here carries that in its comment, so that a rollback parks it and leaves adopted ones alone.
+-- A table made here carries that in its comment, so that a rollback parks it and leaves adopted ones alone. Tables whose
+-- columns are not what the engine needs are refused, with nothing done.
 BEGIN;
 \ir ../lib/park.sql
 SET LOCAL lock_timeout = '2s';
@@ -149,21 +150,21 @@ INSERT INTO baseline_tables (name, definition) VALUES
   net_cents        integer DEFAULT 0,
   calculated_at    timestamptz$$);
 
-CREATE TEMP TABLE baseline_indexes (table_name text, definition text) ON COMMIT DROP;
+CREATE TEMP TABLE baseline_indexes (table_name text, name text, columns text) ON COMMIT DROP;
 INSERT INTO baseline_indexes VALUES
-('ticket_types', 'CREATE INDEX ticket_types_event ON public.ticket_types (event_id)'),
-('tickets', 'CREATE INDEX tickets_event ON public.tickets (event_id)'),
-('tickets', 'CREATE INDEX tickets_user ON public.tickets (user_id)'),
-('tickets', 'CREATE INDEX tickets_event_status ON public.tickets (event_id, status)'),
-('orders', 'CREATE INDEX orders_user ON public.orders (user_id)'),
-('orders', 'CREATE INDEX orders_status ON public.orders (status)'),
-('orders', 'CREATE INDEX orders_event ON public.orders (event_id)'),
-('orders', 'CREATE INDEX orders_payment_intent ON public.orders (stripe_payment_intent_id)'),
-('order_timeline', 'CREATE INDEX order_timeline_order ON public.order_timeline (order_id)'),
-('refund_requests', 'CREATE INDEX refund_requests_order ON public.refund_requests (order_id)'),
-('refund_requests', 'CREATE INDEX refund_requests_user ON public.refund_requests (user_id)'),
-('payouts', 'CREATE INDEX payouts_event ON public.payouts (event_id)'),
-('payouts', 'CREATE INDEX payouts_host ON public.payouts (host_id)');
+('ticket_types', 'ticket_types_event', 'event_id'),
+('tickets', 'tickets_event', 'event_id'),
+('tickets', 'tickets_user', 'user_id'),
+('tickets', 'tickets_event_status', 'event_id, status'),
+('orders', 'orders_user', 'user_id'),
+('orders', 'orders_status', 'status'),
+('orders', 'orders_event', 'event_id'),
+('orders', 'orders_payment_intent', 'stripe_payment_intent_id'),
+('order_timeline', 'order_timeline_order', 'order_id'),
+('refund_requests', 'refund_requests_order', 'order_id'),
+('refund_requests', 'refund_requests_user', 'user_id'),
+('payouts', 'payouts_event', 'event_id'),
+('payouts', 'payouts_host', 'host_id');
 
 -- Row security of a table made here: people read what is theirs, service_role does the rest. The
 -- acting user is the claim "sub"; an unset claims setting can be ''.
@@ -183,17 +184,23 @@ FROM (VALUES
   ('stripe_customers', 'user_id = SUB'),
   ('payouts', 'host_id = SUB')) AS p (name, condition);
 
+CREATE TEMP TABLE baseline_made (name text) ON COMMIT DROP;
 DO $$
 DECLARE
   t record;
   statement text;
 BEGIN
   FOR t IN SELECT name, definition FROM baseline_tables ORDER BY position LOOP
-    PERFORM pg_temp.unpark('public', t.name);
+    IF obj_description(to_regclass(format('public.%I', t.name || '_parked')), 'pg_class') = 'Made by the dvnt_ticketing baseline.' THEN
+      PERFORM pg_temp.unpark('public', t.name);
+    END IF;
     CONTINUE WHEN to_regclass('public.' || t.name) IS NOT NULL;
     EXECUTE format('CREATE TABLE public.%I (%s)', t.name, t.definition);
     EXECUTE format('COMMENT ON TABLE public.%I IS %L', t.name, 'Made by the dvnt_ticketing baseline.');
-    FOR statement IN SELECT definition FROM baseline_indexes WHERE table_name = t.name LOOP
+    -- A table that was moved aside may still have the name of an index: then PostgreSQL chooses another.
+    FOR statement IN
+      SELECT format('CREATE INDEX %s ON public.%I (%s)', CASE WHEN to_regclass('public.' || i.name) IS NULL THEN i.name END, t.name, i.columns)
+      FROM baseline_indexes i WHERE i.table_name = t.name LOOP
       EXECUTE statement;
     END LOOP;
     EXECUTE format('ALTER TABLE public.%I ENABLE ROW LEVEL SECURITY', t.name);
@@ -208,9 +215,17 @@ BEGIN
       EXECUTE format('GRANT SELECT ON public.%I TO anon', t.name);
     END IF;
     IF t.name = 'events' THEN
-      GRANT USAGE ON SEQUENCE public.events_id_seq TO service_role;
+      EXECUTE format('GRANT USAGE ON SEQUENCE %s TO service_role', pg_get_serial_sequence('public.events', 'id'));
+      INSERT INTO baseline_made VALUES ('events');
     END IF;
   END LOOP;
 END
 $$;
+\ir ../lib/columns.sql
+
+-- A new event must not get the id, and with it the tickets, of one that is missing.
+SELECT setval(pg_get_serial_sequence('public.events', 'id'), max(event_id))
+FROM (SELECT event_id FROM public.ticket_types UNION ALL SELECT event_id FROM public.tickets UNION ALL SELECT event_id FROM public.orders
+      UNION ALL SELECT event_id FROM public.payouts UNION ALL SELECT event_id FROM public.event_financials) used
+WHERE EXISTS (SELECT FROM baseline_made WHERE name = 'events') HAVING max(event_id) >= 1;
 COMMIT;

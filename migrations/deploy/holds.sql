@@ -1,6 +1,6 @@
 -- Holds: seats taken out of stock for a buyer. Capacity changes, new tiers and events are followed from
 -- here on, because what is held counts as used.
-BEGIN;
+BEGIN ISOLATION LEVEL READ COMMITTED;
 \ir ../lib/park.sql
 SET LOCAL lock_timeout = '2s';
 SELECT pg_temp.unpark('ticketing', t) FROM unnest(ARRAY['ticket_holds', 'requests']) t;
@@ -173,20 +173,15 @@ CREATE TRIGGER dvnt_stock_event AFTER INSERT OR DELETE ON public.events
 CREATE TRIGGER dvnt_stock_capacity AFTER UPDATE OF max_attendees ON public.events
   FOR EACH ROW WHEN (OLD.max_attendees IS DISTINCT FROM NEW.max_attendees) EXECUTE FUNCTION ticketing.follow_event();
 
--- What changed between the transaction that filled the stock and this one, and pools with holds that
--- were parked: derived again.
-SELECT ticketing.stock_make_pool(event_id, id, greatest(quantity_total, 0)) FROM public.ticket_types WHERE quantity_total IS NOT NULL ORDER BY event_id, id;
-SELECT ticketing.stock_make_pool(id, NULL, ticketing.capacity_of(max_attendees)) FROM public.events WHERE max_attendees IS NOT NULL ORDER BY id;
-CREATE TEMP TABLE stale_pools ON COMMIT DROP AS
-SELECT p.pool_id, now_is.capacity
-FROM ticketing.stock_pools p
-JOIN (SELECT event_id, id AS ticket_type_id, ticketing.capacity_of(quantity_total) AS capacity FROM public.ticket_types
-      UNION ALL
-      SELECT id, NULL, ticketing.capacity_of(max_attendees) FROM public.events) now_is
-  ON p.event_id = now_is.event_id AND p.ticket_type_id IS NOT DISTINCT FROM now_is.ticket_type_id
-WHERE p.capacity <> now_is.capacity
-   OR EXISTS (SELECT FROM ticketing.ticket_holds h WHERE h.event_id = p.event_id AND h.status = 'active')
-   OR (p.deficit = 0 AND (SELECT sum(available) FROM ticketing.stock_shards s WHERE s.pool_id = p.pool_id) = 0);
-UPDATE ticketing.stock_pools p SET capacity = s.capacity FROM stale_pools s WHERE s.pool_id = p.pool_id AND p.capacity <> s.capacity;
-SELECT ticketing.stock_derive(pool_id) FROM (SELECT pool_id FROM stale_pools ORDER BY pool_id) s;
+-- What changed while nobody followed tiers and events, and pools with holds that were parked: derived again.
+\ir ../lib/pools.sql
+INSERT INTO changed_pools
+SELECT p.pool_id FROM ticketing.stock_pools p
+WHERE EXISTS (SELECT FROM ticketing.ticket_holds h WHERE h.event_id = p.event_id AND h.status = 'active')
+ON CONFLICT DO NOTHING;
+-- Seats of a tier that was deleted meanwhile; those of an open order stay held, and are a finding.
+UPDATE ticketing.ticket_holds h SET status = 'released', ended_at = clock_timestamp()
+WHERE h.status = 'active' AND h.order_id IS NULL
+  AND NOT EXISTS (SELECT FROM public.ticket_types tt WHERE tt.id = h.ticket_type_id AND tt.event_id = h.event_id);
+SELECT ticketing.stock_derive(pool_id) FROM (SELECT pool_id FROM changed_pools ORDER BY pool_id) c;
 COMMIT;

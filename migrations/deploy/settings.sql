@@ -1,7 +1,7 @@
 -- Trusted copies of what clients can rewrite in public: who hosts an event, and whose Stripe account is
 -- paid. Copied at adoption and when an event or account first appears; later changes in public are
 -- drift, never obeyed.
-BEGIN;
+BEGIN ISOLATION LEVEL READ COMMITTED;
 \ir ../lib/park.sql
 SET LOCAL lock_timeout = '2s';
 SELECT pg_temp.unpark('ticketing', t) FROM unnest(ARRAY['event_settings', 'payees', 'installation']) t;
@@ -52,6 +52,7 @@ ALTER TABLE ticketing.installation OWNER TO dvnt_ticketing_owner;
 ALTER TABLE ticketing.event_settings ENABLE ROW LEVEL SECURITY;
 ALTER TABLE ticketing.payees ENABLE ROW LEVEL SECURITY;
 ALTER TABLE ticketing.installation ENABLE ROW LEVEL SECURITY;
+GRANT USAGE ON SCHEMA public TO dvnt_ticketing_owner;
 GRANT SELECT ON public.events, public.organizer_accounts TO dvnt_ticketing_owner;
 
 -- An event's capacity as an integer. The column is numeric: NULL is no limit.
@@ -95,8 +96,12 @@ CREATE TRIGGER dvnt_record_payee AFTER INSERT OR UPDATE ON public.organizer_acco
 INSERT INTO ticketing.event_settings (event_id, host_id, capacity)
 SELECT id, host_id, ticketing.capacity_of(max_attendees) FROM public.events
 ON CONFLICT DO NOTHING;
-INSERT INTO ticketing.payees (host_id, stripe_account_id, charges_enabled, payouts_enabled, details_submitted)
+-- As the trigger does it, for what came while the engine was parked.
+INSERT INTO ticketing.payees AS p (host_id, stripe_account_id, charges_enabled, payouts_enabled, details_submitted)
 SELECT host_id, stripe_account_id, coalesce(charges_enabled, false), coalesce(payouts_enabled, false), coalesce(details_submitted, false)
 FROM public.organizer_accounts
-ON CONFLICT DO NOTHING;
+ON CONFLICT (host_id) DO UPDATE
+SET stripe_account_id = excluded.stripe_account_id, charges_enabled = excluded.charges_enabled,
+    payouts_enabled = excluded.payouts_enabled, details_submitted = excluded.details_submitted
+WHERE p.stripe_account_id IS NULL AND excluded.stripe_account_id IS NOT NULL;
 COMMIT;

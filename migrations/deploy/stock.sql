@@ -2,7 +2,8 @@
 --   capacity = sum of available - deficit + holds not yet given back + tickets sold.
 -- Sales by other code are followed by triggers on public.tickets, in plpgsql alone, so that the
 -- application's own writes go on when the extension's library is missing.
-BEGIN;
+-- Sales that were under way are counted when they have committed: not with an older snapshot.
+BEGIN ISOLATION LEVEL READ COMMITTED;
 \ir ../lib/park.sql
 SET LOCAL lock_timeout = '2s';
 SELECT pg_temp.unpark('ticketing', t) FROM unnest(ARRAY['stock_pools', 'stock_shards', 'adopted_counters']) t;
@@ -55,7 +56,7 @@ SET search_path = pg_catalog, pg_temp AS $$
   FROM (SELECT h.pool_id, h.shard,
                CASE WHEN h.shard < k.used THEN $2 / k.used + (h.shard < $2 % k.used)::integer ELSE 0 END AS seats
         FROM ticketing.stock_shards h
-        JOIN (SELECT p.pool_id, least(p.shards, greatest(1, ($2 + 7) / 8)) AS used
+        JOIN (SELECT p.pool_id, least(p.shards, ($2 - 1) / 8 + 1) AS used
               FROM ticketing.stock_pools p WHERE p.pool_id = $1) k USING (pool_id)) d
   WHERE s.pool_id = d.pool_id AND s.shard = d.shard AND s.available <> d.seats
 $$;
@@ -189,22 +190,6 @@ FROM public.ticket_types tt LEFT JOIN public.tickets t ON t.ticket_type_id = tt.
 GROUP BY tt.id
 ON CONFLICT DO NOTHING;
 
--- A pool whose tier or event has gone, or has become unlimited, while the engine was parked.
-WITH gone AS (
-  DELETE FROM ticketing.stock_pools p
-  WHERE CASE WHEN p.ticket_type_id IS NULL
-             THEN NOT EXISTS (SELECT FROM public.events e WHERE e.id = p.event_id AND e.max_attendees IS NOT NULL)
-             ELSE NOT EXISTS (SELECT FROM public.ticket_types tt WHERE tt.id = p.ticket_type_id AND tt.quantity_total IS NOT NULL) END
-  RETURNING pool_id)
-DELETE FROM ticketing.stock_shards s USING gone WHERE s.pool_id = gone.pool_id;
-
-SELECT ticketing.stock_make_pool(event_id, id, greatest(quantity_total, 0)) FROM public.ticket_types WHERE quantity_total IS NOT NULL ORDER BY event_id, id;
-SELECT ticketing.stock_make_pool(id, NULL, ticketing.capacity_of(max_attendees)) FROM public.events WHERE max_attendees IS NOT NULL ORDER BY id;
-UPDATE ticketing.stock_pools p SET capacity = greatest(tt.quantity_total, 0)
-FROM public.ticket_types tt WHERE tt.id = p.ticket_type_id AND p.capacity <> greatest(tt.quantity_total, 0);
-UPDATE ticketing.stock_pools p SET capacity = ticketing.capacity_of(e.max_attendees)
-FROM public.events e WHERE p.ticket_type_id IS NULL AND e.id = p.event_id AND p.capacity <> ticketing.capacity_of(e.max_attendees);
-UPDATE ticketing.event_settings s SET capacity = ticketing.capacity_of(e.max_attendees)
-FROM public.events e WHERE e.id = s.event_id AND s.capacity IS DISTINCT FROM ticketing.capacity_of(e.max_attendees);
+\ir ../lib/pools.sql
 SELECT ticketing.stock_derive(pool_id) FROM ticketing.stock_pools ORDER BY pool_id;
 COMMIT;

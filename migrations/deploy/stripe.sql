@@ -82,7 +82,7 @@ COMMENT ON TABLE ticketing.stripe_inbox IS 'Every genuine webhook event, once, w
 COMMENT ON COLUMN ticketing.stripe_inbox.stripe_event_id IS 'Stripe''s event id; of a payload that is not JSON: sha256: and its hash.';
 COMMENT ON COLUMN ticketing.stripe_inbox.payload IS 'As received, values of client_secret struck out.';
 COMMENT ON COLUMN ticketing.stripe_inbox.raw_payload IS 'Set instead of payload when the bytes are not text.';
-CREATE INDEX IF NOT EXISTS stripe_inbox_parked ON ticketing.stripe_inbox (object_id) WHERE state = 'parked';
+CREATE INDEX IF NOT EXISTS stripe_inbox_unsettled ON ticketing.stripe_inbox (object_id) WHERE state = 'parked';
 
 ALTER TABLE ticketing.stripe_requests OWNER TO dvnt_ticketing_owner;
 ALTER TABLE ticketing.stripe_handoff OWNER TO dvnt_ticketing_owner;

@@ -1,6 +1,7 @@
 -- Parks the tables that the baseline made; adopted ones are left alone.
 BEGIN;
 \ir ../lib/armed.sql
+SET LOCAL lock_timeout = '2s';
 DO $$
 DECLARE
   t text;
