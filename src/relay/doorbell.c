@@ -119,7 +119,7 @@ doorbell_work(msec_t now)
 		return;
 	}
 	if (room == 0 || outbox_in_doubt())
-		return;					/* awake: the last row claimed woke us */
+		return;					/* without room we are awake: the last claim woke us */
 	if (rung)
 	{
 		wake(now, "rung");

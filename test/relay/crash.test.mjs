@@ -7,7 +7,7 @@ import { promisify } from 'node:util';
 import { after, before, beforeEach, test } from 'node:test';
 import { Session, sql } from './support/database.mjs';
 import { add, count, emptyOutbox, endLeases, enqueueMany, isDone, leaveOutbox, lockRow, row, takeOutbox } from './support/queue.mjs';
-import { calls, localStripe, runRelay, startRelay } from './support/relay.mjs';
+import { calls, intents, localStripe, runRelay, startRelay } from './support/relay.mjs';
 import { until } from './support/until.mjs';
 
 const cluster = fileURLToPath(new URL('../../scripts/cluster', import.meta.url));
@@ -20,14 +20,12 @@ before(async () => {
 });
 beforeEach(async () => {
   await emptyOutbox();
-  stripe.app.reset();
+  stripe.reset();
 });
 after(async () => {
   await stripe.stop();
   await leaveOutbox();
 });
-
-const intents = () => [...stripe.app.store.payment_intents];
 
 // The statements of relays that wait for a lock.
 const blocked = () => sql(`SELECT pid FROM pg_stat_activity WHERE application_name = 'dvnt_stripe_relay' AND wait_event_type = 'Lock'`);
@@ -55,7 +53,7 @@ for (const signal of ['SIGTERM', 'SIGINT']) {
     assert.equal(await relay.kill(signal), 0);
     assert.equal((await row(first)).state, 'done');
     assert.equal((await row(second)).state, 'ready');
-    assert.equal(intents().length, 1);
+    assert.equal(intents(stripe).length, 1);
   });
 }
 
@@ -90,7 +88,7 @@ test('--once sends what is ready and ends', async (t) => {
   const { status } = await runRelay(t, stripe, { DVNT_RELAY_CONCURRENCY: '7' }, ['--once']);
   assert.equal(status, 0);
   assert.equal(await count('done'), 40);
-  assert.equal(intents().length, 40);
+  assert.equal(intents(stripe).length, 40);
   const { status: unreachable } = await runRelay(t, stripe, { PGPORT: '1' }, ['--once']);
   assert.equal(unreachable, 1);
 });
@@ -136,6 +134,20 @@ test('a row that somebody keeps locked does not stop the others', async (t) => {
   assert.equal(calls(stripe).length, 2);
 });
 
+test('a drain that cannot store an answer ends, and says so', async (t) => {
+  const relay = await startRelay(t, stripe, { DVNT_RELAY_TIMEOUT: '1' });
+  stripe.app.faults.add({ match: { method: 'POST' }, kind: 'delay', ms: 300 });
+  const id = await add();
+  await until(() => calls(stripe).length === 1, 'sent');
+  t.after(() => sql('ALTER ROLE dvnt_ticketing_relay LOGIN'));
+  await sql('ALTER ROLE dvnt_ticketing_relay NOLOGIN');
+  await terminateBackends();
+  assert.equal(await relay.kill(), 1);
+  assert.equal(relay.of('exit')[0].unstored, '1');
+  assert.equal(relay.of('not_connected').length, 1);
+  assert.equal((await row(id)).state, 'leased');
+});
+
 test('a restart of the server is survived, and said once', async (t) => {
   const relay = await startRelay(t, stripe);
   const before = await add();
@@ -147,6 +159,7 @@ test('a restart of the server is survived, and said once', async (t) => {
   const later = await add();
   await until(() => isDone(later), 'done');
   assert.equal(relay.of('disconnected').length, 1);
+  assert.ok(relay.of('not_connected').length <= 3, relay.text);
 });
 
 test('kill -9 between the answer and its storage: one PaymentIntent', async (t) => {
@@ -155,7 +168,7 @@ test('kill -9 between the answer and its storage: one PaymentIntent', async (t) 
   const id = await add();
   await until(() => calls(stripe).length === 1, 'sent');
   const holder = await hold(t, id);
-  await until(() => intents().length === 1, 'Stripe has the object');
+  await until(() => intents(stripe).length === 1, 'Stripe has the object');
   await until(blocked, 'relay_complete waits');
   await relay.kill('SIGKILL');
   await terminateBackends();
@@ -166,23 +179,25 @@ test('kill -9 between the answer and its storage: one PaymentIntent', async (t) 
   await endLeases();
   await startRelay(t, stripe);
   await until(() => isDone(id), 'done');
-  assert.equal(intents().length, 1);
-  const { headers, answer, attempts } = await row(id);
-  assert.equal(headers['idempotent-replayed'], 'true');
-  assert.equal(JSON.parse(answer).id, intents()[0].id);
+  assert.equal(intents(stripe).length, 1);
+  const { answer, attempts } = await row(id);
+  assert.equal(answer.id, intents(stripe)[0].id);
   assert.equal(attempts, 2);
+  const [first, second] = calls(stripe);
+  assert.equal(first.idempotency_key, second.idempotency_key);
+  assert.equal(first.body, second.body);
 });
 
 test('kill -9 under load: every row ends done, with one object each', async (t) => {
   let relay = await startRelay(t, stripe);
   await sql(enqueueMany(300));
   for (const enough of [50, 150]) {
-    await until(() => intents().length >= enough, `${enough} are made`);
+    await until(() => intents(stripe).length >= enough, `${enough} are made`);
     await relay.kill('SIGKILL');
     await until(noBackends, 'its backend is gone');
     await endLeases();
     relay = await startRelay(t, stripe);
   }
   await until(async () => (await count('done')) === 300, 'all are done');
-  assert.equal(intents().length, 300);
+  assert.equal(intents(stripe).length, 300);
 });

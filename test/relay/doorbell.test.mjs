@@ -13,7 +13,7 @@ before(async () => {
 });
 beforeEach(async () => {
   await emptyOutbox();
-  stripe.app.reset();
+  stripe.reset();
 });
 after(async () => {
   await stripe.stop();
@@ -113,7 +113,7 @@ test('no row is missed at the edge of sleep', async (t) => {
 });
 
 test('an idle relay costs about one claim a second', async (t) => {
-  const relay = await startRelay(t, stripe, { PGOPTIONS: '-c track_functions=all' });
+  const relay = await startRelay(t, stripe, { PGUSER: process.env.PGUSER, PGOPTIONS: '-c track_functions=all' });
   await relay.untilAsleep();
   const claims = async () => Number(await sql(`SELECT coalesce(sum(calls), 0) FROM pg_stat_user_functions WHERE funcname = 'relay_claim'`));
   const before = await until(claims, 'counted');

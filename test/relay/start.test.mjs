@@ -18,7 +18,7 @@ before(async () => {
 });
 beforeEach(async () => {
   await emptyOutbox();
-  stripe.app.reset();
+  stripe.reset();
 });
 after(async () => {
   await stripe.stop();

@@ -43,13 +43,22 @@ export const unknownUrl = (method, path) =>
 export function errorForStatus(status) {
   if (status === 401) return new StripeError(401, { message: 'Invalid API Key provided.' });
   if (status === 403) {
-    return new StripeError(403, { code: 'more_permissions_required', message: 'The provided key does not have the required permissions.' });
+    return new StripeError(403, {
+      code: 'more_permissions_required',
+      message: 'The provided key does not have the required permissions.',
+    });
   }
   if (status === 409) {
-    return new StripeError(409, { code: 'lock_timeout', message: 'This object cannot be accessed right now because another API request or Stripe process is currently accessing it.' });
+    return new StripeError(409, {
+      code: 'lock_timeout',
+      message: 'This object cannot be accessed right now because another API request or Stripe process is currently accessing it.',
+    });
   }
   if (status === 429) {
-    return new StripeError(429, { code: 'rate_limit', message: 'Request rate limit exceeded. Learn more about rate limits here https://stripe.com/docs/rate-limits.' });
+    return new StripeError(429, {
+      code: 'rate_limit',
+      message: 'Request rate limit exceeded. Learn more about rate limits here https://stripe.com/docs/rate-limits.',
+    });
   }
   if (status < 500) return new StripeError(status, { message: 'The request was unacceptable.' });
   return new StripeError(status, {

@@ -182,7 +182,16 @@ test('a fault meets the calls it names, in order, as often as it says', async (t
 
 test('what is no fault is refused, not ignored', async (t) => {
   const { client } = await newStripe(t);
-  for (const spec of [{}, { kind: 'explode' }, { kind: 'hang', time: 3 }, { kind: 'delay' }, { kind: 'status' }, { kind: 'hang', times: 0 }, { kind: 'hang', match: { url: '/' } }, { kind: 'hang', match: { path: '^(' } }]) {
+  for (const spec of [
+    {},
+    { kind: 'explode' },
+    { kind: 'delay' },
+    { kind: 'status' },
+    { kind: 'hang', time: 3 },
+    { kind: 'hang', times: 0 },
+    { kind: 'hang', match: { url: '/' } },
+    { kind: 'hang', match: { path: '^(' } },
+  ]) {
     const answer = await client.call('POST', '/_control/faults', { raw: JSON.stringify(spec) });
     assert.equal(answer.status, 400, JSON.stringify(spec));
   }

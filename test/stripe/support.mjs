@@ -9,10 +9,13 @@ import { startStripe } from './stripe.mjs';
 
 export const KEY = 'sk_test_local';
 
-// A directory that goes when the test does.
-export async function temporaryDirectory(t) {
+// A directory that goes when the test does, after `last()` was run.
+export async function temporaryDirectory(t, last = () => {}) {
   const dir = await mkdtemp(join(tmpdir(), 'local-stripe-'));
-  t.after(() => rm(dir, { recursive: true, force: true }));
+  t.after(async () => {
+    await last();
+    await rm(dir, { recursive: true, force: true });
+  });
   return dir;
 }
 

@@ -36,7 +36,8 @@ const bindir = (() => {
 
 // A PostgreSQL in a directory of its own, on a socket: {env, psql(sql), stop(), start()}.
 async function newPostgres(t) {
-  const dir = await temporaryDirectory(t);
+  let stop = async () => {};
+  const dir = await temporaryDirectory(t, () => stop().catch(() => {}));
   const data = join(dir, 'data');
   const user = {};
   if (process.getuid() === 0) {
@@ -50,11 +51,11 @@ async function newPostgres(t) {
   const ctl = (...args) => run(join(bindir, 'pg_ctl'), ['-D', data, '-w', '-l', join(dir, 'log'), '-o', options, ...args], { ...user, cwd: dir });
   await run(join(bindir, 'initdb'), ['-D', data, '-U', 'tester', '-A', 'trust', '-E', 'UTF8', '--no-locale', '-N'], { ...user, cwd: dir });
   await ctl('start');
-  t.after(() => ctl('-m', 'immediate', 'stop').catch(() => {}));
+  stop = () => ctl('-m', 'immediate', 'stop');
   const env = { ...process.env, PGHOST: dir, PGPORT: '5432', PGUSER: 'tester', PGDATABASE: 'postgres' };
   const psql = async (sql) => (await run('psql', ['-XAtqc', sql], { env })).stdout.trim();
   await psql(STAND_IN);
-  return { env, psql, stop: () => ctl('-m', 'immediate', 'stop'), start: () => ctl('start') };
+  return { env, psql, stop, start: () => ctl('start') };
 }
 
 async function newReceiver(t, { env }) {

@@ -1,53 +1,60 @@
-// The outbox as the tests see it; for now that of stand_in.sql.
-import { readFile } from 'node:fs/promises';
+// The outbox as the tests use it: orders of one buyer, whom Stripe knows already, so that each is one call.
 import { Session, quote, sql } from './database.mjs';
 
 // The mode in which an enqueuer holds the doorbell's tag, as pg_locks has it.
-export const ENQUEUER_LOCK = 'ExclusiveLock';
+export const ENQUEUER_LOCK = 'RowExclusiveLock';
+
+export const CUSTOMER = 'cus_relay';
+
+let lock = null;
+let cart;
 
 // One test file at a time has the outbox to itself.
-let lock = null;
-
 export async function takeOutbox() {
   lock = new Session();
   await lock.query('SELECT pg_advisory_lock(hashtext($$test/relay$$))');
-  if ((await sql(`SELECT to_regclass('ticketing.stand_in_requests') IS NULL`)) === 't') {
-    await sql(await readFile(new URL('../stand_in.sql', import.meta.url), 'utf8'));
-  }
+  cart = await sql(`
+    INSERT INTO public.organizer_accounts (host_id, stripe_account_id, charges_enabled, payouts_enabled, details_submitted)
+    VALUES ('relay-host', 'acct_relayhost', true, true, true) ON CONFLICT DO NOTHING;
+    INSERT INTO public.stripe_customers (user_id, stripe_customer_id) VALUES ('relay-buyer', '${CUSTOMER}') ON CONFLICT DO NOTHING;
+    WITH event AS (INSERT INTO public.events (host_id, title, start_date) VALUES ('relay-host', 'Test', now() + interval '30 days') RETURNING id)
+    INSERT INTO public.ticket_types (event_id, name, price_cents, max_per_user) SELECT id, 'Test', 1000, NULL FROM event
+    RETURNING event_id || $$, '[{"ticket_type_id": "$$ || id || $$", "quantity": 1}]'$$`);
   await emptyOutbox();
-}
-
-export async function emptyOutbox() {
-  await sql('TRUNCATE ticketing.stand_in_requests, ticketing.stand_in_installation');
 }
 
 export const leaveOutbox = () => lock.close();
 
-// SQL that enqueues a call and gives its id.
-export const enqueue = ({ method = 'POST', path = '/v1/payment_intents', body = 'amount=1125&currency=usd', account = null, then = null } = {}) =>
-  `SELECT ticketing.stand_in_enqueue(${[method, path, body, account, then].map(quote).join(', ')})`;
+export const emptyOutbox = () => sql('TRUNCATE ticketing.stripe_requests, ticketing.installation');
 
-export const add = (call) => sql(enqueue(call));
+// SQL that places an order and gives the id of its request for a PaymentIntent.
+export const enqueue = (buyer = 'relay-buyer') =>
+  `SELECT ticketing.create_payment_intent(${quote(buyer)}, ${cart}) ->> 'stripe_request_id'`;
 
-// SQL that enqueues so many calls, each in a transaction of its own.
-export const enqueueMany = (count) => `${enqueue()};\n`.repeat(count);
+export const add = (buyer) => sql(enqueue(buyer));
 
-// The row of a call.
-export async function row(id) {
-  const text = await sql(`SELECT to_json(r) FROM ticketing.stand_in_requests r WHERE id = ${quote(id)}`);
-  const found = JSON.parse(text);
-  return { ...found, answer: found.answer === null ? null : Buffer.from(found.answer.slice(2), 'hex').toString() };
+// SQL that places so many orders, each in a transaction of its own.
+export const enqueueMany = (count) =>
+  `DO $do$ BEGIN FOR i IN 1..${count} LOOP PERFORM (${enqueue()}); COMMIT; END LOOP; END $do$`;
+
+// Puts a row into the outbox that no function of the engine would; gives its id.
+export function addRow({ method = 'POST', path = '/v1/customers', body = '', stripe_account: account = null, api_version: version = '2026-10-28.endive' }) {
+  const values = [method, path, body, account, version].map(quote).join(', ');
+  return sql(`INSERT INTO ticketing.stripe_requests (kind, lane, method, path, body, stripe_account, api_version, user_id, run_at, created_at)
+    SELECT 'create_customer', 1, v.*, gen_random_uuid(), now(), now() FROM (VALUES (${values})) v RETURNING id`);
 }
+
+// The row of a request.
+export const row = async (id) =>
+  JSON.parse(await sql(`SELECT to_json(r) FROM ticketing.stripe_requests r WHERE id = ${quote(id)}`));
 
 export const isDone = async (id) => (await row(id)).state === 'done';
 
-export const count = async (state) => Number(await sql(`SELECT count(*) FROM ticketing.stand_in_requests WHERE state = ${quote(state)}`));
-
-// SQL that changes a row as the engine never would.
-export const update = (id, assignments) => sql(`UPDATE ticketing.stand_in_requests SET ${assignments} WHERE id = ${quote(id)}`);
+export const count = async (state) =>
+  Number(await sql(`SELECT count(*) FROM ticketing.stripe_requests WHERE state = ${quote(state)}`));
 
 // SQL that locks a row until the session's transaction ends.
-export const lockRow = (id) => `SELECT 1 FROM ticketing.stand_in_requests WHERE id = ${quote(id)} FOR UPDATE`;
+export const lockRow = (id) => `SELECT 1 FROM ticketing.stripe_requests WHERE id = ${quote(id)} FOR UPDATE`;
 
-// SQL that ends all leases.
-export const endLeases = () => sql(`UPDATE ticketing.stand_in_requests SET lease_until = '-infinity' WHERE state = 'leased'`);
+export const endLeases = () =>
+  sql(`UPDATE ticketing.stripe_requests SET lease_expires_at = '-infinity' WHERE state = 'leased'`);

@@ -5,11 +5,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { startStripe } from '../../stripe/stripe.mjs';
+import { CUSTOMER } from './queue.mjs';
 import { until } from './until.mjs';
 
 const PROGRAM = process.env.DVNT_RELAY ?? fileURLToPath(new URL('../../../src/relay/dvnt_stripe_relay', import.meta.url));
 
-// A local Stripe for a test file: {app, base, ca, stop()}.
+// A local Stripe that knows the buyer: {app, base, ca, port, reset(), stop()}.
 export async function localStripe(options = {}) {
   const dir = await mkdtemp(join(tmpdir(), 'dvnt_relay_test.'));
   const stripe = await startStripe({ dir, key: 'sk_test_local', ...options });
@@ -17,11 +18,18 @@ export async function localStripe(options = {}) {
     await stripe.close();
     await rm(dir, { recursive: true, force: true });
   };
-  return { ...stripe, stop };
+  const reset = () => {
+    stripe.app.reset();
+    stripe.app.store.customers.add({ id: CUSTOMER, object: 'customer' });
+  };
+  reset();
+  return { ...stripe, reset, stop };
 }
 
 // The calls that Stripe has seen, without those that arm a relay.
 export const calls = (stripe) => stripe.app.journal.list().filter(({ path }) => path !== '/v1/account');
+
+export const intents = (stripe) => [...stripe.app.store.payment_intents];
 
 export class Relay {
   lines = [];
@@ -31,6 +39,7 @@ export class Relay {
   constructor(stripe, environment = {}, options = []) {
     const env = {
       ...process.env,
+      PGUSER: 'dvnt_ticketing_relay',
       STRIPE_API_BASE: stripe.base,
       STRIPE_CA_FILE: stripe.ca,
       STRIPE_SECRET_KEY: 'sk_test_local',

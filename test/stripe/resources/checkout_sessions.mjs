@@ -3,7 +3,8 @@
 import { invalid } from '../errors.mjs';
 import { newId } from '../ids.mjs';
 import { checkAmount } from '../money.mjs';
-import { boolean, clearable, currency, email, integer, list as listOf, mergeMetadata, metadata, object, oneOf, paging, required, string, timeRange, url } from '../params.mjs';
+import { boolean, clearable, currency, email, integer, list as listOf, mergeMetadata, metadata } from '../params.mjs';
+import { object, oneOf, paging, required, string, timeRange, url } from '../params.mjs';
 import { addPaymentIntent, checkConnect, pay as payIntent, settableFields } from './payment_intents.mjs';
 
 const SHORTEST = 30 * 60;
@@ -93,12 +94,12 @@ function create(app, call) {
     customer: params.customer ?? null,
     customer_account: null,
     customer_creation: customer === null ? 'if_required' : null,
-    customer_details: address === null ? null : { address: null, email: address, name: customer?.name ?? null, phone: null, tax_exempt: 'none', tax_ids: null },
+    customer_details: address === null ? null : customerDetails(address, customer?.name),
     customer_email: params.customer_email ?? null,
     discounts: [],
     expires_at: expiresAt,
     invoice: null,
-    invoice_creation: { enabled: false, invoice_data: { account_tax_ids: null, custom_fields: null, description: null, footer: null, issuer: null, metadata: {}, rendering_options: null } },
+    invoice_creation: null,
     livemode: false,
     locale: params.locale ?? null,
     metadata: mergeMetadata({}, params.metadata),
@@ -132,6 +133,8 @@ function create(app, call) {
   return app.store.checkout_sessions.add(session, call.idempotencyKey);
 }
 
+const customerDetails = (address, name = null) => ({ address: null, email: address, name, phone: null, tax_exempt: 'none', tax_ids: null });
+
 // The buyer pays on the session's page.
 export function paySession(app, session) {
   needOpen(session, 'paid');
@@ -151,7 +154,7 @@ export function paySession(app, session) {
   payIntent(app, intent);
   const complete = app.store.checkout_sessions.put({
     ...session,
-    customer_details: session.customer_details ?? { address: null, email: 'buyer@example.com', name: null, phone: null, tax_exempt: 'none', tax_ids: null },
+    customer_details: session.customer_details ?? customerDetails('buyer@example.com'),
     payment_intent: intent.id,
     payment_status: 'paid',
     status: 'complete',

@@ -3,7 +3,8 @@
 import { StripeError, invalid } from '../errors.mjs';
 import { newId } from '../ids.mjs';
 import { checkAmount } from '../money.mjs';
-import { boolean, clearable, currency, email, integer, mergeMetadata, metadata, object, oneOf, paging, required, string, timeRange, url } from '../params.mjs';
+import { boolean, clearable, currency, email, integer, mergeMetadata, metadata, object } from '../params.mjs';
+import { oneOf, paging, required, string, timeRange, url } from '../params.mjs';
 import { addFailedCharge, addSucceededCharge } from './charges.mjs';
 import { TEST_CARDS, declineOf } from './payment_methods.mjs';
 
