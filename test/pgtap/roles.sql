@@ -1,0 +1,132 @@
+-- Acting as each role, with the claims setting unset, empty and set, as PostgREST and poolers leave it: tables are
+-- closed, what is granted works, everything else is refused.
+\ir support/setup.sql
+SELECT plan(45);
+
+-- Every direct access to a table of the engine that is not denied.
+CREATE FUNCTION open_tables(as_role text, claims text) RETURNS SETOF text LANGUAGE sql AS $$
+  SELECT format('%s: %s', statement, outcome)
+  FROM (SELECT c.oid::regclass AS name, c.relkind,
+               (SELECT quote_ident(attname) FROM pg_attribute a WHERE a.attrelid = c.oid AND attnum > 0 AND NOT attisdropped AND attidentity = '' ORDER BY attnum LIMIT 1) AS col
+        FROM pg_class c WHERE c.relnamespace = 'ticketing'::regnamespace AND c.relkind IN ('r', 'v')) t
+  CROSS JOIN LATERAL (VALUES (format('SELECT FROM %s', name)), (format('INSERT INTO %s DEFAULT VALUES', name)), (format('UPDATE %s SET %s = %2$s', name, col)),
+                             (format('DELETE FROM %s', name)), (format('TRUNCATE %s', name)), (format('LOCK TABLE %s IN ACCESS SHARE MODE', name))) s (statement)
+  CROSS JOIN LATERAL attempt(statement, as_role, claims) outcome
+  WHERE outcome <> '42501' AND (relkind = 'r' OR statement LIKE 'SELECT%')
+  UNION ALL
+  SELECT format('%s: %s', name, outcome) FROM (SELECT oid::regclass AS name FROM pg_class WHERE relnamespace = 'ticketing'::regnamespace AND relkind = 'S') q
+  CROSS JOIN LATERAL attempt(format('SELECT nextval(%L)', name), as_role, claims) outcome WHERE outcome <> '42501'
+$$;
+
+CREATE TEMP TABLE world AS
+SELECT event, make_tier(event) AS paid, make_tier(event, 0) AS free FROM (SELECT make_event(make_host('roles_host'), 50) AS event) e;
+-- What the calls below are about: a held reservation, an order, a ticket.
+CREATE TEMP TABLE facts AS
+SELECT hold('roles_buyer', event, items(paid, 1)) AS reservation, t ->> 'order_id' AS free_order, t -> 'tickets' -> 0 ->> 'qr_payload' AS payload
+FROM world, ticketing.claim_free_tickets('roles_buyer', event, items(free, 1)) t;
+
+-- A call of every function that somebody may execute.
+CREATE TEMP TABLE calls AS
+SELECT name, statement FROM world, facts CROSS JOIN LATERAL (VALUES
+  ('availability', format('SELECT * FROM ticketing.availability(%s)', event)),
+  ('quote', format('SELECT ticketing.quote(%s, %L)', event, items(paid, 2))),
+  ('hold_tickets', format('SELECT ticketing.hold_tickets(%L, %s, %L)', 'roles_other', event, items(paid, 1))),
+  ('release_hold', format('SELECT ticketing.release_hold(%L, %L)', reservation, 'roles_buyer')),
+  ('claim_free_tickets', format('SELECT ticketing.claim_free_tickets(%L, %s, %L)', 'roles_other', event, items(free, 1))),
+  ('create_payment_intent', format('SELECT ticketing.create_payment_intent(%L, %s, %L)', 'roles_other', event, items(paid, 1))),
+  ('order_status', format('SELECT ticketing.order_status(%L, %L)', free_order, 'roles_buyer')),
+  ('verify_ticket', format('SELECT * FROM ticketing.verify_ticket(%L)', payload)),
+  ('is_genuine_ticket', format('SELECT ticketing.is_genuine_ticket(%L)', payload)),
+  ('ticket_qr_svg', format('SELECT ticketing.ticket_qr_svg(%L)', payload)),
+  ('ticket_qr_text', format('SELECT ticketing.ticket_qr_text(%L)', payload)),
+  ('check_in', format('SELECT ticketing.check_in(%L, %s, %L)', payload, event, 'roles_host')),
+  ('clock', 'SELECT ticketing.clock()'),
+  ('relay_start', 'SELECT ticketing.relay_start(''acct_platform'', false, '''')'),
+  ('relay_claim', 'SELECT * FROM ticketing.relay_claim(10, ''1 minute'')'),
+  ('relay_complete', 'SELECT ticketing.relay_complete(gen_random_uuid(), gen_random_uuid(), 200, ''{}'', ''{}'')'),
+  ('release_expired_holds', 'SELECT ticketing.release_expired_holds()'),
+  ('sync_quantity_sold', 'SELECT ticketing.sync_quantity_sold()'),
+  ('sweep_stripe', 'SELECT ticketing.sweep_stripe()'),
+  ('prune', 'SELECT ticketing.prune()'),
+  ('check_invariants', 'SELECT * FROM ticketing.check_invariants()'),
+  ('rebuild_stock', format('SELECT ticketing.rebuild_stock(%s)', event)),
+  ('sign_ticket', format('SELECT ticketing.sign_ticket(gen_random_uuid(), %s, ''\x0102030405060708'')', event)),
+  ('stripe_form', 'SELECT ticketing.stripe_form(''{}'')')) c (name, statement);
+
+CREATE FUNCTION outcomes(as_role text, claims text) RETURNS TABLE (name text, outcome text) LANGUAGE sql AS $$
+  SELECT name, attempt(statement, as_role, claims) FROM calls
+$$;
+CREATE FUNCTION expected(as_role text) RETURNS TABLE (name text, outcome text) LANGUAGE sql AS $$
+  SELECT name, CASE WHEN has_function_privilege(as_role, p.oid, 'EXECUTE') THEN 'ok' ELSE '42501' END
+  FROM calls JOIN pg_proc p ON p.pronamespace = 'ticketing'::regnamespace AND p.proname = name
+$$;
+
+-- What needs more than one call is below: await_stripe and stripe_webhook.
+SELECT set_eq($$ SELECT proname::text FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang WHERE l.lanname = 'c' AND p.pronamespace = 'ticketing'::regnamespace $$,
+  $$ SELECT name FROM calls UNION VALUES ('await_stripe'), ('stripe_webhook') $$,
+  'every function of the extension is tried below: add a call for a new one');
+
+-- ---- claims unset (must come first: once set, a setting can only become empty again)
+
+SELECT is(current_setting('request.jwt.claims', true), NULL, 'the claims are unset');
+SELECT is_empty(format('SELECT open_tables(%L, NULL)', r), r || ', claims unset: no table of the engine can be read, written or locked')
+FROM unnest(ARRAY['anon', 'authenticated', 'service_role', 'dvnt_ticketing_relay', 'dvnt_ticketing_cron']) r;
+SELECT results_eq(format('SELECT * FROM outcomes(%L, NULL) ORDER BY 1', r), format('SELECT * FROM expected(%L) ORDER BY 1', r),
+  r || ', claims unset: what is granted works, what is not is refused')
+FROM unnest(ARRAY['anon', 'authenticated', 'service_role', 'dvnt_ticketing_relay', 'dvnt_ticketing_cron']) r;
+
+-- ---- claims empty, and set
+
+SELECT is_empty(format('SELECT open_tables(%L, %L)', r, claims), format('%s, claims %s: no table of the engine is open', r, coalesce(nullif(claims, ''), 'empty')))
+FROM unnest(ARRAY['anon', 'authenticated', 'service_role']) r, LATERAL (VALUES (''), (claims_of('roles_host', r))) c (claims);
+SELECT results_eq(format('SELECT * FROM outcomes(%L, %L) ORDER BY 1', r, claims),
+  format('SELECT * FROM expected(%L) ORDER BY 1', r),
+  format('%s, claims %s: the same calls work', r, coalesce(nullif(claims, ''), 'empty')))
+FROM unnest(ARRAY['anon', 'authenticated', 'service_role']) r, LATERAL (VALUES (''), (claims_of('roles_host', r))) c (claims);
+SELECT is(attempt('SELECT ticketing.order_status(gen_random_uuid(), ''x'')', 'service_role', 'no json at all'), 'PT404 not_found',
+  'service_role with claims that are not JSON: the acting user is an argument, the claims are not read');
+
+-- A claim gives no right that the role has not.
+SELECT is(attempt((SELECT statement FROM calls WHERE name = 'hold_tickets'), 'authenticated', claims_of('roles_host', 'service_role')), '42501',
+  'authenticated that claims to be service_role is not');
+
+-- ---- the two that need a call before
+
+SELECT is(attempt(format('SELECT ticketing.await_stripe(%L, %L)', r.id, r.user_id), 'service_role'), 'PT409 wrong_state',
+  'service_role may wait for Stripe''s answer (refused here, because the request is of this very transaction)')
+FROM ticketing.stripe_requests r WHERE r.user_id = 'roles_other' AND r.kind = 'create_payment_intent' LIMIT 1;
+SELECT is(attempt(format('SELECT ticketing.await_stripe(%L, %L)', r.id, 'roles_host'), 'service_role'), 'PT404 not_found',
+  'but not for somebody else''s: the client secret is the buyer''s alone')
+FROM ticketing.stripe_requests r WHERE r.user_id = 'roles_other' AND r.kind = 'create_payment_intent' LIMIT 1;
+SELECT is(attempt('SELECT ticketing.await_stripe(gen_random_uuid(), ''x'')', r), '42501', r || ' may not ask for a client secret')
+FROM unnest(ARRAY['anon', 'authenticated']) r;
+CREATE TEMP TABLE webhook AS SELECT payload, stripe_signature(payload) AS signature FROM stripe_event('evt_roles', 'customer.created', '{"id": "cus_1"}') payload;
+SELECT is(attempt(format('SELECT ticketing.stripe_webhook(%L, %L)', payload, signature), 'service_role', ''), 'ok',
+  'service_role brings webhooks') FROM webhook;
+SELECT is(attempt(format('SELECT ticketing.stripe_webhook(%L, %L)', payload, signature), r), '42501', r || ' does not, not even a genuine one')
+FROM webhook, unnest(ARRAY['anon', 'authenticated']) r;
+
+-- ---- read-only transactions: PostgREST runs GET and STABLE functions in one
+
+SELECT is(attempt_read_only(statement, r), 'ok', format('%s runs in a read-only transaction as %s', name, r))
+FROM (VALUES ('availability', 'anon'), ('quote', 'anon'), ('order_status', 'service_role'), ('verify_ticket', 'service_role'), ('check_invariants', 'dvnt_ticketing_cron')) v (n, r)
+JOIN calls ON name = n;
+SELECT is(attempt_read_only((SELECT statement FROM calls WHERE name = 'hold_tickets'), 'service_role'), '25006',
+  'a command does not: it says so, and holds nothing');
+
+-- ---- the application goes on as before
+
+SELECT is(attempt('INSERT INTO public.events (host_id, title, max_attendees) VALUES (''roles_client'', ''By a client'', 20)', 'anon', claims_of('roles_client')), 'ok',
+  'a client makes an event, as the application''s policies allow: our triggers ask for no right of his');
+SELECT is(attempt(format('INSERT INTO public.ticket_types (event_id, name, price_cents, quantity_total) VALUES (%s, ''Mine'', 500, 5)', id), 'authenticated', claims_of('roles_client')), 'ok',
+  'and a tier') FROM public.events WHERE host_id = 'roles_client';
+SELECT is(attempt('UPDATE public.ticket_types SET quantity_total = 7 WHERE name = ''Mine''', 'authenticated', claims_of('roles_client')), 'ok',
+  'and changes its number');
+SELECT results_eq($$ SELECT capacity, available FROM public.events e, ticketing.availability(e.id) WHERE e.host_id = 'roles_client' $$, $$ VALUES (7, 7) $$,
+  'which is for sale at once');
+SELECT is(attempt(format('UPDATE public.tickets SET status = ''void'' WHERE id = %L', ticket_id), 'authenticated', claims_of('roles_host')), 'ok',
+  'a host ends a ticket, as the application''s policies allow') FROM facts, ticketing.verify_ticket(payload);
+SELECT is_empty('SELECT broken_invariants()', 'after all of this no seat is lost or made up');
+
+SELECT * FROM finish();
+ROLLBACK;

@@ -1,0 +1,14 @@
+-- What the tests of this folder share: \ir support/setup.sql at the start of each, ROLLBACK at its end.
+-- Everything happens in one transaction on the adopted sample database; helpers live in a schema of their own.
+\set ON_ERROR_STOP on
+\getenv webhook_secret STRIPE_WEBHOOK_SECRET
+SET client_min_messages = warning;
+BEGIN;
+-- pg_cron's chores wait until the end: two that update the same tiers in different orders would deadlock.
+LOCK TABLE public.ticket_types IN SHARE ROW EXCLUSIVE MODE;
+CREATE EXTENSION IF NOT EXISTS pgtap;
+CREATE EXTENSION IF NOT EXISTS pgcrypto;
+CREATE SCHEMA test;
+SET LOCAL search_path = test, public;
+SELECT set_config('test.webhook_secret', split_part(:'webhook_secret', ' ', 1), true) \g /dev/null
+\ir helpers.sql

@@ -1,0 +1,156 @@
+# shellcheck shell=bash
+# What the tests of this folder share. Each is `bash FILE`; it starts a cluster of its own and runs in it:
+#   source "$(dirname "${BASH_SOURCE[0]}")/support/tap.sh"
+#   on_a_cluster "$@" [-- OPTIONS of scripts/cluster run]
+set -uo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[1]}")" && pwd)
+root=$(cd "$here/../.." && pwd)
+number=0
+failures=0
+
+# Outside of a cluster: makes one, runs this file in it, and ends with its status. Inside: goes on, with a folder for
+# scraps and the helpers of test/pgtap in the schema test.
+on_a_cluster() {
+  if [[ ${1-} != --inside ]]; then
+    [[ ${1-} != -- ]] || shift
+    exec "$root/scripts/cluster" run "$@" -- bash "$here/$(basename "$0")" --inside
+  fi
+  scraps=$(mktemp -d)
+  trap 'rm -rf "$scraps"' EXIT
+  use_helpers
+}
+
+use_helpers() {
+  {
+    echo 'CREATE EXTENSION IF NOT EXISTS pgcrypto; CREATE SCHEMA test; SET search_path = test, public;'
+    cat "$root/test/pgtap/support/helpers.sql"
+  } | psql -XqAt -v ON_ERROR_STOP=1 >/dev/null || exit 1
+}
+
+restart() { "$root/scripts/cluster" restart 2>"$scraps/restart" || { cat "$scraps/restart" && exit 1; }; }
+
+# ---- results
+
+# ok DESCRIPTION COMMAND...: passes if the command succeeds
+ok() {
+  number=$((number + 1))
+  if "${@:2}" >"$scraps/ok" 2>&1; then
+    echo "ok $number - $1"
+  else
+    echo "not ok $number - $1"
+    { echo "failed: ${*:2}" && cat "$scraps/ok"; } | sed 's/^/#   /'
+    failures=$((failures + 1))
+  fi
+}
+
+# is DESCRIPTION HAVE WANT
+is() {
+  number=$((number + 1))
+  if [[ $2 == "$3" ]]; then
+    echo "ok $number - $1"
+  else
+    echo "not ok $number - $1"
+    printf 'have: %s\nwant: %s\n' "$2" "$3" | sed 's/^/#   /'
+    failures=$((failures + 1))
+  fi
+}
+
+# like DESCRIPTION HAVE PATTERN
+like() {
+  number=$((number + 1))
+  if [[ $2 =~ $3 ]]; then
+    echo "ok $number - $1"
+  else
+    echo "not ok $number - $1"
+    printf 'have: %s\nto match: %s\n' "$2" "$3" | sed 's/^/#   /'
+    failures=$((failures + 1))
+  fi
+}
+
+# has FILE TEXT: for ok; shows the file if it has not
+has() { grep -qF -- "$2" "$1" || { cat "$1" && false; }; }
+
+done_testing() {
+  echo "1..$number"
+  exit $((failures > 0))
+}
+
+# await SECONDS COMMAND...: until the command succeeds
+await() {
+  local end=$((SECONDS + $1))
+  until "${@:2}" >/dev/null 2>&1; do
+    ((SECONDS < end)) || return 1
+    sleep 0.05
+  done
+}
+
+# ---- SQL
+
+# psql with the helpers in its path, and what it needs to sign webhooks.
+psql_here() {
+  PGOPTIONS="-c search_path=test,public -c test.webhook_secret=${STRIPE_WEBHOOK_SECRET%% *} ${PGOPTIONS-}" psql -XAtq -v ON_ERROR_STOP=1 -v VERBOSITY=verbose "$@"
+}
+
+# sql STATEMENT...: runs statements, each in a transaction of its own, and prints their results
+sql() {
+  local statement arguments=()
+  for statement; do arguments+=(-c "$statement"); done
+  psql_here "${arguments[@]}"
+}
+
+# says STATEMENT: whether a query says true
+says() { [[ $(sql "$1") == t ]]; }
+
+# attempt STATEMENT...: prints ok, or the SQLSTATE and, where there is one, the reason; the whole error is in $scraps/error
+attempt() {
+  local reason
+  if sql "$@" >"$scraps/result" 2>"$scraps/error"; then
+    echo ok
+  else
+    reason=$(grep -o '"reason": "[a-z_]*"' "$scraps/error" | cut -d'"' -f4)
+    echo "$(sed -nE 's/.*(ERROR|FATAL):  ([0-9A-Z]{5}): .*/\2/p' "$scraps/error" | head -n 1)${reason:+ $reason}"
+  fi
+}
+
+# A fingerprint of all that the engine writes.
+everything() { sql 'SELECT everything()'; }
+
+# What check_invariants says; on a cluster of these tests nothing is wrong but what they did.
+invariants() { sql 'SELECT * FROM ticketing.check_invariants()'; }
+
+# ---- sessions that stay open, by name
+
+declare -A session_input
+asked=0
+
+open_session() {
+  local fd
+  mkfifo "$scraps/$1.in"
+  psql_here -v ON_ERROR_STOP=0 <"$scraps/$1.in" >"$scraps/$1.out" 2>&1 {session_input["${!session_input[@]}"]}>&- &
+  exec {fd}>"$scraps/$1.in"
+  session_input[$1]=$fd
+}
+
+# begin NAME STATEMENTS: sends them and does not wait
+begin() {
+  asked=$((asked + 1))
+  printf '%s;\n\\warn end of %s\n' "$2" "$asked" >&"${session_input[$1]}"
+}
+
+# finish NAME: what the session's last statements said, when they have ended
+finish() {
+  await 30 grep -qx "end of $asked" "$scraps/$1.out" || echo '(no answer)'
+  sed "/^end of $asked$/d" "$scraps/$1.out"
+  : >"$scraps/$1.out"
+}
+
+ask() {
+  begin "$@"
+  finish "$1"
+}
+
+close_session() {
+  exec {session_input[$1]}>&-
+  unset "session_input[$1]"
+}

@@ -1,0 +1,170 @@
+-- The relay's side, driven by hand: what is leased, what Stripe's answers do, what is tried again, what stays secret.
+\getenv folder PG_ABS_SRCDIR
+\set helpers :folder /sql/helpers.psql
+\i :helpers
+CALL pg_temp.begin_test(7010);
+DELETE FROM ticketing.installation;
+CALL pg_temp.new_payee();
+CALL pg_temp.new_event(701001);
+CALL pg_temp.new_tier(701001, 1, 1000, 1000);
+-- A buyer's order up to the outbox; what waits there is deleted first, so that a part of this test sees its own.
+CREATE PROCEDURE pg_temp.buy(who text, mobile_api_version text DEFAULT NULL, known boolean DEFAULT true) LANGUAGE plpgsql AS $$
+BEGIN
+  DELETE FROM ticketing.stripe_requests WHERE event_id = 701001 AND state IN ('ready', 'leased');
+  IF known THEN
+    INSERT INTO public.stripe_customers (user_id, stripe_customer_id) VALUES (who, 'cus_' || split_part(who, '@', 1)) ON CONFLICT DO NOTHING;
+  END IF;
+  PERFORM ticketing.create_payment_intent(who, 701001, pg_temp.cart(701001, 1), email => 'buyer+1@example.com', mobile_api_version => mobile_api_version);
+END
+$$;
+-- How the buyer's requests stand.
+CREATE FUNCTION pg_temp.outbox(who text, OUT kind text, OUT state text, OUT attempts integer, OUT http integer, OUT error jsonb, OUT leased boolean, OUT applied boolean, OUT body boolean) RETURNS SETOF record LANGUAGE sql AS $$
+  SELECT kind, state, attempts, http_status, error, lease_token IS NOT NULL, applied, body IS NOT NULL FROM ticketing.stripe_requests WHERE user_id = who ORDER BY seq
+$$;
+
+-- The first relay says whose database this is; a copy, another account or mode is told that it is one.
+SELECT ticketing.relay_start('acct_platform', false, 'a') AS first, ticketing.relay_start('acct_platform', false, 'a') AS again;
+SELECT r - 'reason' AS answer, length(r ->> 'reason') > 0 AS reason FROM (VALUES ('acct_other', false, 'a'), ('acct_platform', true, 'a'), ('acct_platform', false, 'b'), ('acct_platform', false, NULL)) AS c (account, livemode, name), ticketing.relay_start(account, livemode, name) r;
+BEGIN;
+UPDATE ticketing.installation SET system_identifier = system_identifier + 1;
+SELECT ticketing.relay_start('acct_platform', false, 'a') -> 'differs' AS another_cluster;
+ROLLBACK;
+BEGIN;
+UPDATE ticketing.installation SET database_name = 'other';
+SELECT ticketing.relay_start('acct_platform', false, 'a') -> 'differs' AS another_database;
+ROLLBACK;
+SELECT stripe_account_id, livemode, name, database_name = current_database() AS this_database FROM ticketing.installation;
+
+-- The chain: customer, then ephemeral key, then intent; nothing is sent before what it needs, and the bodies are Stripe's form encoding with the customer in them.
+CALL pg_temp.buy('ann@7010', '2025-04-30.basil', known => false);
+SELECT pg_temp.lease() AS leased, pg_temp.lease() AS leased_again;
+SELECT method, path, body, stripe_account, api_version, attempts FROM leased WHERE user_id = 'ann@7010';
+SELECT pg_temp.answer('create_customer', 200, '{"id": "cus_ann", "object": "customer", "email": "buyer+1@example.com", "livemode": false}', '{"request-id": "req_1"}') AS completed, pg_temp.lease() AS leased;
+SELECT pg_temp.answer('create_ephemeral_key', 200, '{"id": "ephkey_1", "object": "ephemeral_key", "secret": "ek_test_secret"}') AS completed, pg_temp.lease() AS leased;
+SELECT kind, regexp_replace(body, '[0-9a-f]{8}-[0-9a-f-]{27}', 'ORDER') AS body, api_version FROM leased WHERE user_id = 'ann@7010' AND kind <> 'create_customer';
+SELECT body ~ ('metadata\[order_id\]=' || (SELECT order_id FROM ticketing.orders WHERE user_id = 'ann@7010')) AS own_order FROM leased WHERE user_id = 'ann@7010' AND kind = 'create_payment_intent';
+SELECT pg_temp.answer('create_payment_intent', 200, '{"id": "pi_7010_ann", "object": "payment_intent", "status": "requires_payment_method", "amount": 1125, "currency": "usd", "customer": "cus_ann", "livemode": false, "client_secret": "pi_7010_ann_secret_x"}', '{"request-id": "req_3"}') AS completed, pg_temp.lease() AS leased;
+SELECT * FROM pg_temp.outbox('ann@7010');
+SELECT kind, answer, stripe_request_id, completed_at FROM ticketing.stripe_requests WHERE user_id = 'ann@7010' ORDER BY seq;
+-- What the answers did: the customer is known, the intent is its order's, here and in the application's table.
+SELECT stripe_customer_id FROM public.stripe_customers WHERE user_id = 'ann@7010';
+SELECT o.state, o.payment_intent_id, p.stripe_payment_intent_id, p.status FROM ticketing.orders o JOIN public.orders p ON p.id = o.order_id WHERE o.user_id = 'ann@7010';
+-- What must be handed to the client is in one table, and in no other.
+SELECT client_secret, ephemeral_key FROM ticketing.stripe_handoff WHERE user_id = 'ann@7010' ORDER BY client_secret;
+SELECT count(*) AS secrets_elsewhere FROM ticketing.stripe_requests r WHERE r::text ~ 'secret';
+-- The next order of this buyer needs no customer.
+CALL pg_temp.buy('ann@7010');
+SELECT pg_temp.lease() AS leased;
+
+-- 400: Stripe will never do it; the request fails with what Stripe said, and so does all that waits for it.
+CALL pg_temp.buy('bob@7010', '2025-04-30.basil', known => false);
+SELECT pg_temp.lease() AS leased, pg_temp.answer('create_customer', 400, '{"error": {"type": "invalid_request_error", "code": "email_invalid", "param": "email", "message": "Invalid email", "doc_url": "x", "request_log_url": "y"}}') AS completed;
+SELECT * FROM pg_temp.outbox('bob@7010');
+SELECT pg_temp.lease() AS leased;
+-- Asked again, the same order gets a new chain.
+SELECT ticketing.create_payment_intent('bob@7010', 701001, reservation_id => reservation_id) ->> 'order_id' = order_id::text AS same_order FROM ticketing.orders WHERE user_id = 'bob@7010';
+SELECT pg_temp.lease() AS leased;
+SELECT pg_temp.answer('create_customer', 200, '{"id": "cus_bob"}') AS completed, pg_temp.lease() AS leased;
+
+-- What Stripe or the network may still do is tried again, with the same key and the same bytes; what it will never do, not.
+CREATE TEMP TABLE cases (n integer GENERATED ALWAYS AS IDENTITY, what text, status integer, body text, headers jsonb);
+INSERT INTO cases (what, status, body, headers) VALUES
+  ('500', 500, '{"error": {"type": "api_error"}}', '{}'),
+  ('502, no JSON', 502, '<html>', '{}'),
+  ('409', 409, '{"error": {"type": "idempotency_error"}}', '{}'),
+  ('429', 429, '{"error": {"code": "rate_limit"}}', '{}'),
+  ('429 lock_timeout', 429, '{"error": {"code": "lock_timeout"}}', '{}'),
+  ('no answer', 0, NULL, '{"error": "timed out"}'),
+  ('200 cut short', 200, '{"id": "pi_cut', '{}'),
+  ('200 with no body', 200, NULL, '{}'),
+  ('400 but retry', 400, '{"error": {}}', '{"stripe-should-retry": "true"}'),
+  ('500 but no retry', 500, '{"error": {"message": "no"}}', '{"stripe-should-retry": "false"}'),
+  ('402', 402, '{"error": {"type": "card_error", "code": "card_declined", "decline_code": "generic_decline"}}', '{}'),
+  ('404', 404, '{"error": {"message": "No such account"}}', '{}'),
+  ('302', 302, '', '{"location": "https://example.com"}'),
+  ('500 replayed', 500, '{"error": {}}', '{"idempotent-replayed": "true"}'),
+  ('401', 401, '{"error": {"message": "Invalid API key"}}', '{}'),
+  ('403', 403, '{"error": {"message": "not yours"}}', '{}'),
+  ('TLS', 0, NULL, '{"error": "certificate has expired", "tls": true}');
+CREATE TEMP TABLE outcomes (n integer, outcome text, state text, attempts integer, error jsonb, soon boolean, same_key boolean, same_bytes boolean);
+DO $$
+DECLARE
+  c record;
+  sent record;
+BEGIN
+  FOR c IN SELECT * FROM cases ORDER BY n LOOP
+    CALL pg_temp.buy('case' || c.n || '@7010');
+    PERFORM pg_temp.lease();
+    SELECT l.* INTO sent FROM leased l WHERE user_id = 'case' || c.n || '@7010';
+    INSERT INTO outcomes
+    SELECT c.n, pg_temp.answer('create_payment_intent', c.status, c.body, c.headers);
+    UPDATE outcomes o SET state = r.state, attempts = r.attempts, error = r.error, soon = r.run_at - ticketing.clock() BETWEEN '0.25 s' AND '0.5 s', same_key = r.idempotency_key::text = sent.idempotency_key
+    FROM ticketing.stripe_requests r WHERE r.id = sent.id AND o.n = c.n;
+    CALL pg_temp.later('1 min');
+    PERFORM pg_temp.lease();
+    UPDATE outcomes o SET same_bytes = l.body = sent.body FROM leased l WHERE l.id = sent.id AND l.attempts = 2 AND o.n = c.n;
+  END LOOP;
+END
+$$;
+SELECT what, outcome, state, error, soon, same_key, same_bytes AS sent_again_the_same FROM outcomes JOIN cases USING (n) ORDER BY n;
+
+-- The pause doubles up to a minute, and half of it is chance; nothing is leased before its time.
+CALL pg_temp.buy('cid@7010');
+CREATE TEMP TABLE pauses (attempt integer, pause interval);
+DO $$
+DECLARE
+  next timestamptz;
+BEGIN
+  FOR i IN 1..10 LOOP
+    PERFORM pg_temp.lease();
+    PERFORM pg_temp.answer('create_payment_intent', 500, '{}');
+    SELECT run_at INTO next FROM ticketing.stripe_requests WHERE user_id = 'cid@7010' AND state = 'ready' AND attempts = i;
+    INSERT INTO pauses VALUES (i, next - ticketing.clock());
+    CALL pg_temp.at(next);
+  END LOOP;
+END
+$$;
+SELECT attempt, pause BETWEEN d / 2 AND d AS in_range, d AS at_most FROM pauses, LATERAL (SELECT least(interval '0.5 s' * 2 ^ (attempt - 1), '1 min') AS d) l ORDER BY attempt;
+CALL pg_temp.later('-1 microsecond');
+SELECT pg_temp.lease() AS before_its_time;
+CALL pg_temp.later('1 microsecond');
+SELECT pg_temp.lease() AS in_time;
+
+-- A lease that is not held any more says nothing: another token, a second answer, an answer after the end of the lease when another relay has it.
+SELECT ticketing.relay_complete(id, '00000000-0000-4000-8000-000000000000', 200, '{}', '{"id": "pi_forged"}') AS another_token FROM ticketing.stripe_requests WHERE user_id = 'cid@7010' AND state = 'leased';
+SELECT lease_token AS lost FROM ticketing.stripe_requests WHERE user_id = 'cid@7010' \gset
+CALL pg_temp.later('1 min');
+SELECT pg_temp.lease() AS lease_ran_out;
+SELECT max(attempts) AS attempts, count(DISTINCT idempotency_key) AS keys, count(DISTINCT body) AS bodies FROM leased WHERE user_id = 'cid@7010';
+SELECT ticketing.relay_complete(id, :'lost', 200, '{}', '{"id": "pi_late"}') AS by_the_late_relay FROM ticketing.stripe_requests WHERE user_id = 'cid@7010';
+SELECT pg_temp.answer('create_payment_intent', 200, '{"id": "pi_7010_cid", "client_secret": "s"}') AS by_the_second, pg_temp.answer('create_payment_intent', 200, '{"id": "pi_7010_other"}') AS twice;
+SELECT payment_intent_id FROM ticketing.orders WHERE user_id = 'cid@7010';
+-- An answer after the lease's end is good as long as nobody else has the request: the call was made.
+CALL pg_temp.buy('dan@7010');
+SELECT pg_temp.lease() AS leased;
+CALL pg_temp.later('1 hour');
+SELECT pg_temp.answer('create_payment_intent', 200, '{"id": "pi_7010_dan"}') AS late;
+
+-- An answer whose effect raises is kept, with the error beside it, and the sweep tries again: here two orders would have one intent.
+CALL pg_temp.buy('eve@7010');
+SELECT pg_temp.lease() AS leased, pg_temp.answer('create_payment_intent', 200, '{"id": "pi_7010_dan", "client_secret": "pi_7010_dan_secret"}') AS completed;
+SELECT state, applied, left(apply_error, 5) AS sqlstate, answer FROM ticketing.stripe_requests WHERE user_id = 'eve@7010';
+SELECT count(*) AS handed_out FROM ticketing.stripe_handoff WHERE user_id = 'eve@7010';
+SELECT ticketing.sweep_stripe() >= 0 AS swept;
+SELECT applied FROM ticketing.stripe_requests WHERE user_id = 'eve@7010';
+UPDATE ticketing.orders SET payment_intent_id = 'pi_7010_really_dan' WHERE user_id = 'dan@7010';
+SELECT ticketing.sweep_stripe() >= 0 AS swept;
+SELECT r.applied, r.apply_error, o.payment_intent_id FROM ticketing.stripe_requests r JOIN ticketing.orders o USING (order_id) WHERE r.user_id = 'eve@7010';
+SELECT ticketing.sweep_stripe() AS nothing_left;
+
+-- Lanes: refunds and cancels before buyers before reconciliation, in each the oldest first; never more than asked for.
+DELETE FROM ticketing.stripe_requests WHERE event_id = 701001;
+INSERT INTO ticketing.stripe_requests (kind, lane, method, path, api_version, event_id, user_id, run_at, created_at, params)
+SELECT 'get_payment_intent', lane, 'GET', '/v1/payment_intents/' || n, 'v', 701001, 'gus@7010', ticketing.clock(), ticketing.clock(), '{"expand": ["latest_charge"]}'
+FROM (VALUES (1, 2), (2, 1), (3, 0), (4, 1), (5, 0), (6, 2)) AS l (n, lane);
+SELECT pg_temp.lease(3) AS three;
+SELECT pg_temp.lease(100) AS the_rest;
+SELECT n - min(n) OVER () AS n, path, body FROM leased WHERE user_id = 'gus@7010' ORDER BY n;
+SELECT * FROM ticketing.check_invariants();
+DELETE FROM ticketing.installation;
+CALL pg_temp.clear_test();
