@@ -10,7 +10,7 @@ PURE_OBJS = src/fees.o src/keyring.o src/qr_payload.o src/stripe_form.o src/stri
 OBJS = $(PURE_OBJS) \
 	src/answer.o src/arguments.o src/await.o src/cart.o src/checkins.o src/checkout.o src/clock.o \
 	src/dvnt_ticketing.o src/guc.o src/holds.o src/housekeeping.o src/invariants.o src/inventory.o \
-	src/locks.o src/orders.o src/qr_image.o src/refusal.o src/relay.o src/requests.o src/rows.o src/secrets.o src/shards.o \
+	src/locks.o src/orders.o src/qr_image.o src/refusal.o src/relay.o src/requests.o src/rows.o src/secrets.o src/shards.o src/shortage.o \
 	src/spi_plan.o src/stripe_effects.o src/stripe_events.o src/stripe_requests.o src/tickets.o
 
 # The install script is its parts in this order.
@@ -24,9 +24,12 @@ SHLIB_LINK = -lcrypto -lqrencode
 EXTRA_CLEAN = src/relay/dvnt_stripe_relay $(wildcard src/relay/*.o src/relay/*.d) results
 
 REGRESS = $(sort $(notdir $(basename $(wildcard test/sql/*.sql))))
-REGRESS_OPTS = --inputdir=test --use-existing --dbname=$(or $(PGDATABASE),contrib_regression)
+REGRESS_OPTS = --inputdir=test --use-existing
 ISOLATION = $(sort $(notdir $(basename $(wildcard test/specs/*.spec))))
-ISOLATION_OPTS = --inputdir=test --outputdir=. --use-existing --dbname=$(or $(PGDATABASE),contrib_regression)
+ISOLATION_OPTS = --inputdir=test --outputdir=. --use-existing
+# The tests run in the caller's database, which has the migrations.
+override CONTRIB_TESTDB = $(or $(PGDATABASE),contrib_regression)
+override ISOLATION_TESTDB = $(CONTRIB_TESTDB)
 
 # No bitcode: it needs the very clang that PostgreSQL was built with, and saves nothing here.
 override with_llvm = no

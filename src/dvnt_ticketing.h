@@ -85,6 +85,7 @@ typedef struct Guard
 extern void guarded_begin(Guard *guard);
 extern void guarded_commit(Guard *guard);
 extern void guarded_rollback(Guard *guard);
+extern char *try_step(void (*step) (void *), void *argument);
 
 /*-- arguments.c --*/
 
@@ -229,7 +230,12 @@ typedef enum Supply
 
 extern bool shard_draw(const PoolMove *move);
 extern Supply shard_supply(const PoolMove *move, Snapshot snapshot);
+extern int64 shard_sum(const PoolMove *move, Snapshot snapshot);
 extern void shard_return(PoolMove *move);
+
+/*-- shortage.c --*/
+
+extern void refuse_if_short(int32 event_id, const PoolMove *moves, int count, TimestampTz now);
 
 /*-- inventory.c --*/
 

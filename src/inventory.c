@@ -27,25 +27,6 @@
 #define SLOW_PATH_ROUNDS 10		/* then the caller is told to try again */
 #define PLENTY_ATTEMPTS 50		/* a millisecond apart */
 
-/* What a pool could give: its shards less its deficit, and its dead holds. */
-KEPT_PLAN(sum_free,
-		  "SELECT p.pool_id, (SELECT coalesce(sum(s.available), 0) FROM ticketing.stock_shards s WHERE s.pool_id = p.pool_id) - p.deficit "
-		  "     + (SELECT coalesce(sum(h.quantity), 0) FROM ticketing.ticket_holds h "
-		  "        WHERE h.event_id = p.event_id AND h.status = 'active' AND h.order_id IS NULL AND h.expires_at <= $2 "
-		  "          AND (p.ticket_type_id IS NULL OR h.ticket_type_id = p.ticket_type_id)) "
-		  "FROM ticketing.stock_pools p WHERE p.pool_id = ANY ($1)",
-		  INT8ARRAYOID, TIMESTAMPTZOID);
-
-/* The figures of a refusal: what is held, and when the next hold ends. */
-KEPT_PLAN(held_figures,
-		  "SELECT coalesce(sum(h.quantity), 0), min(h.expires_at) FILTER (WHERE h.order_id IS NULL) "
-		  "FROM ticketing.stock_pools p "
-		  "JOIN ticketing.ticket_holds h ON h.event_id = p.event_id AND h.status = 'active' "
-		  " AND (h.order_id IS NOT NULL OR h.expires_at > $2) "
-		  " AND (p.ticket_type_id IS NULL OR h.ticket_type_id = p.ticket_type_id) "
-		  "WHERE p.pool_id = $1",
-		  INT8OID, TIMESTAMPTZOID);
-
 /* Ends the dead holds of an event, by id, and says what they give back to which pool. */
 KEPT_PLAN(take_back_dead,
 		  "WITH dead AS ("
@@ -142,14 +123,19 @@ pool_array(const PoolMove *moves, int count)
 	return PointerGetDatum(construct_array(ids, count, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 }
 
-/* Draws from a pool with plenty. Its shards are locked for the length of a commit at most. */
+/*
+ * Draws from a pool that had plenty when we looked, after others were drawn
+ * from. Its shards are locked for the length of a commit at most; should it
+ * have run short since, that is a refusal, which undoes the other draws.
+ */
 static void
-draw_from_plenty(const PoolMove *move)
+draw_from_plenty(int32 event_id, const PoolMove *move, TimestampTz now)
 {
 	for (int attempt = 0; attempt < PLENTY_ATTEMPTS; attempt++)
 	{
 		if (shard_draw(move))
 			return;
+		refuse_if_short(event_id, move, 1, now);
 		CHECK_FOR_INTERRUPTS();
 		pg_usleep(1000L);
 	}
@@ -191,7 +177,7 @@ draw_guarded(const PoolMove *moves, int count)
  * from first, while there is nothing to undo.
  */
 static bool
-draw_fast(const PoolMove *moves, int count)
+draw_fast(int32 event_id, const PoolMove *moves, int count, TimestampTz now)
 {
 	Snapshot	snapshot;
 	int			scarce = -1;
@@ -222,52 +208,8 @@ draw_fast(const PoolMove *moves, int count)
 		return false;
 	for (int i = 0; i < count; i++)
 		if (i != scarce)
-			draw_from_plenty(&moves[i]);
+			draw_from_plenty(event_id, &moves[i], now);
 	return true;
-}
-
-/* Says that a pool is short, with the figures that a buyer is shown. */
-static void
-refuse_short(const PoolMove *move, int64 available, TimestampTz now)
-{
-	Datum		values[2] = {Int64GetDatum(move->pool_id), TimestampTzGetDatum(now)};
-	bool		never;
-	Datum		next;
-	Answer		figures;
-
-	run_latest(&held_figures, values, NULL);
-	next = row_value(0, 2, &never);
-
-	answer_begin(&figures);
-	answer_text(&figures, "pool", move->of_event ? "event" : "tier");
-	answer_uuid(&figures, "ticket_type_id", move->of_event ? NULL : &move->ticket_type_id);
-	answer_int(&figures, "requested", move->quantity);
-	answer_int(&figures, "available", Max(available, 0));
-	answer_int(&figures, "held", DatumGetInt64(row_datum(0, 1)));
-	if (never)
-		answer_null(&figures, "next_release_at");
-	else
-		answer_time(&figures, "next_release_at", DatumGetTimestampTz(next));
-	refuse(SOLD_OUT, figures.text.data + 1,
-		   never ? "Ask for fewer." : "Ask for fewer, or again at next_release_at.",
-		   "%d asked for, " INT64_FORMAT " available", move->quantity, Max(available, 0));
-}
-
-/* Step (i) of the slow path: refuses, without a lock, when a pool cannot have enough. */
-static void
-refuse_if_short(const PoolMove *moves, int count, TimestampTz now)
-{
-	Datum		values[2] = {pool_array(moves, count), TimestampTzGetDatum(now)};
-	uint64		rows = run_latest(&sum_free, values, NULL);
-	int64	   *free_seats = palloc0(sizeof(int64) * count);
-
-	for (uint64 row = 0; row < rows; row++)
-		for (int i = 0; i < count; i++)
-			if (moves[i].pool_id == DatumGetInt64(row_datum(row, 1)))
-				free_seats[i] = DatumGetInt64(row_datum(row, 2));
-	for (int i = 0; i < count; i++)
-		if (free_seats[i] < moves[i].quantity)
-			refuse_short(&moves[i], free_seats[i], now);
 }
 
 /* Ends dead holds of the event; what they give back, as moves in pool order. */
@@ -425,11 +367,11 @@ draw_slow(int32 event_id, const PoolMove *moves, int count, TimestampTz now)
 void
 stock_draw(int32 event_id, const PoolMove *moves, int count, TimestampTz now)
 {
-	if (count == 0 || draw_fast(moves, count))
+	if (count == 0 || draw_fast(event_id, moves, count, now))
 		return;
 	for (int round = 0; round < SLOW_PATH_ROUNDS; round++)
 	{
-		refuse_if_short(moves, count, now);
+		refuse_if_short(event_id, moves, count, now);
 		if (draw_slow(event_id, moves, count, now))
 			return;
 	}

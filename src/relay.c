@@ -247,6 +247,7 @@ typedef struct Completion
 	TimestampTz first_sent_at;
 	char	   *order_id;
 	char	   *user_id;
+	TimestampTz now;			/* when its effect is applied */
 } Completion;
 
 static bool
@@ -286,6 +287,7 @@ kept_answer(Jsonb *body)
 	static const char *const texts[] = {"id", "object", "status", "currency", "customer", "latest_charge"};
 	static const char *const numbers[] = {"amount", "amount_received", "created"};
 	Answer		kept;
+	char	   *destination = json_string_at(body, JSON_PATH("transfer_data", "destination"));
 	int64		number;
 	bool		livemode;
 
@@ -302,6 +304,14 @@ kept_answer(Jsonb *body)
 			answer_int(&kept, numbers[i], number);
 	if (json_bool_at(body, JSON_PATH("livemode"), &livemode))
 		answer_bool(&kept, "livemode", livemode);
+	if (destination != NULL)
+	{
+		Answer		transfer_data;
+
+		answer_begin(&transfer_data);
+		answer_text(&transfer_data, "destination", destination);
+		answer_raw(&kept, "transfer_data", answer_end(&transfer_data));
+	}
 	return answer_end(&kept);
 }
 
@@ -322,7 +332,10 @@ judge_answer(const Completion *completion)
 	int			status = completion->status;
 	char	   *code;
 	bool		tls;
+	bool		refused;
 
+	if (status == 0 && json_bool_at(completion->headers, JSON_PATH("refused"), &refused) && refused)
+		return ANSWER_FAILED;	/* the relay cannot send what is in the row */
 	if (status == 0)
 		return json_bool_at(completion->headers, JSON_PATH("tls"), &tls) && tls ? ANSWER_STOP : ANSWER_RETRY;
 	if (status >= 200 && status < 300)
@@ -376,45 +389,31 @@ put_back_request(const Completion *completion, Verdict verdict, TimestampTz now)
 	return verdict == ANSWER_STOP ? "stop" : "retry";
 }
 
-/* Applies an answer's effect; if it raises, the error is kept beside the answer. */
+/* For try_step. */
 static void
-apply_guarded(const pg_uuid_t *id, const char *kind, const char *order_id, const char *user_id,
-			  Jsonb *body, TimestampTz now)
+apply_effect(void *argument)
 {
-	Guard		guard;
-	char	   *volatile failure = NULL;
+	const Completion *completion = argument;
+
+	apply_stripe_answer(completion->kind, completion->id, completion->order_id, completion->user_id,
+						completion->answer, completion->now);
+}
+
+/* Applies an answer's effect; if it fails, the error is kept beside the answer. */
+static void
+apply_guarded(Completion *completion, TimestampTz now)
+{
 	char		nulls[3] = "  ";
-	Datum		values[2];
+	Datum		values[2] = {UUIDPGetDatum(completion->id)};
 
-	guarded_begin(&guard);
-	PG_TRY();
-	{
-		apply_stripe_answer(kind, id, order_id, user_id, body, now);
-		guarded_commit(&guard);
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(guard.context);
-		error = CopyErrorData();
-		FlushErrorState();
-		guarded_rollback(&guard);
-		/* a cancelled statement is not the answer's fault */
-		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED || error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
-			ReThrowError(error);
-		failure = psprintf("%s: %s", unpack_sql_state(error->sqlerrcode), error->message);
-		FreeErrorData(error);
-	}
-	PG_END_TRY();
-	values[0] = UUIDPGetDatum(id);
-	values[1] = text_or_null(failure, &nulls[1]);
+	completion->now = now;
+	values[1] = text_or_null(try_step(apply_effect, completion), &nulls[1]);
 	run_latest(&set_applied, values, nulls);
 }
 
 /* Stores a final answer; a failure takes with it what waits for it. */
 static const char *
-store_final(const Completion *completion, bool good, TimestampTz now)
+store_final(Completion *completion, bool good, TimestampTz now)
 {
 	const char *error = good ? NULL : error_json(completion);
 	char		nulls[8] = "       ";
@@ -433,8 +432,7 @@ store_final(const Completion *completion, bool good, TimestampTz now)
 	run_latest(&store_answer, values, nulls);
 	if (good)
 	{
-		apply_guarded(completion->id, completion->kind, completion->order_id, completion->user_id,
-					  completion->answer, now);
+		apply_guarded(completion, now);
 		return "done";
 	}
 	waiting[0] = values[0];
@@ -519,6 +517,6 @@ sweep_unapplied_answers(int max_rows, TimestampTz now)
 		late[row].answer = DatumGetJsonbPCopy(row_datum(row, 5));
 	}
 	for (uint64 row = 0; row < rows; row++)
-		apply_guarded(late[row].id, late[row].kind, late[row].order_id, late[row].user_id, late[row].answer, now);
+		apply_guarded(&late[row], now);
 	return (int) rows;
 }

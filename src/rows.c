@@ -19,6 +19,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_am.h"
 #include "executor/executor.h"
+#include "tcop/utility.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -101,9 +102,18 @@ find_table(KnownTable *table)
 					 errmsg("column \"%s\" of relation \"%s.%s\" does not exist", table->columns[i], table->schema, table->name)));
 	}
 	for (int i = 0; i < KNOWN_MAX_INDEXES && table->indexes[i] != NULL; i++)
-		table->index_ids[i] = table->indexes[i][0] == '='
-			? find_leading_index(relation, get_attnum(relation_id, table->indexes[i] + 1))
-			: get_relname_relid(table->indexes[i], schema_id);
+	{
+		const char *name = table->indexes[i];
+
+		table->index_ids[i] = name[0] == '='
+			? find_leading_index(relation, get_attnum(relation_id, name + 1))
+			: get_relname_relid(name, schema_id);
+		if (name[0] != '=' && !OidIsValid(table->index_ids[i]))
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_OBJECT),
+					 errmsg("index \"%s.%s\" does not exist", table->schema, name),
+					 errhint("Create it as the migrations do.")));
+	}
 	table->relation_id = relation_id;
 	table_close(relation, NoLock);
 }
@@ -140,7 +150,7 @@ row_scan_begin(RowScan *scan, KnownTable *table, int index, Snapshot snapshot, c
 		bool		is_null = !OidIsValid(keys[i].comparison);
 
 		ScanKeyEntryInitialize(&scan_keys[i], is_null ? SK_ISNULL | SK_SEARCHNULL : 0, attribute,
-							   is_null ? InvalidStrategy : BTEqualStrategyNumber, InvalidOid,
+							   is_null ? InvalidStrategy : keys[i].strategy ? keys[i].strategy : BTEqualStrategyNumber, InvalidOid,
 							   TupleDescAttr(RelationGetDescr(scan->relation), attribute - 1)->attcollation,
 							   keys[i].comparison, keys[i].value);
 	}
@@ -194,6 +204,29 @@ insert_index_entries(Relation relation, TupleTableSlot *slot, bool is_update)
 	FreeExecutorState(estate);
 }
 
+/*
+ * Whether this transaction may hold the present row locked itself, which an
+ * update that does not wait takes for somebody else's lock. If so the lock is
+ * taken once more, without waiting, and the update may go on.
+ */
+static bool
+is_locked_by_us(RowScan *scan, Relation relation)
+{
+	HeapTupleHeader header = scan->row->t_data;
+	TupleTableSlot *slot;
+	TM_FailureData failure;
+	TM_Result	result;
+
+	if ((header->t_infomask & HEAP_XMAX_IS_MULTI) == 0 &&
+		!TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetRawXmax(header)))
+		return false;
+	slot = table_slot_create(relation, NULL);
+	result = table_tuple_lock(relation, &scan->row->t_self, GetActiveSnapshot(), slot, GetCurrentCommandId(true),
+							  LockTupleNoKeyExclusive, LockWaitSkip, 0, &failure);
+	ExecDropSingleTupleTableSlot(slot);
+	return result == TM_Ok;
+}
+
 bool
 row_try_update(RowScan *scan, int column, Datum value)
 {
@@ -206,11 +239,15 @@ row_try_update(RowScan *scan, int column, Datum value)
 	TM_FailureData failure;
 	UpdateIndexes update_indexes;
 	TM_Result	result;
+	bool		wait = false;
 
+	PreventCommandIfReadOnly("UPDATE");
 	changed->t_tableOid = RelationGetRelid(relation);
 	ExecStoreHeapTuple(changed, slot, false);
-	result = table_tuple_update(relation, &scan->row->t_self, slot, GetCurrentCommandId(true),
-								GetActiveSnapshot(), InvalidSnapshot, false, &failure, &mode, &update_indexes);
+	do
+		result = table_tuple_update(relation, &scan->row->t_self, slot, GetCurrentCommandId(true),
+									GetActiveSnapshot(), InvalidSnapshot, wait, &failure, &mode, &update_indexes);
+	while (result == TM_BeingModified && !wait && (wait = is_locked_by_us(scan, relation)));
 	if (result == TM_Ok && needs_index_entries(update_indexes))
 		insert_index_entries(relation, slot, true);
 	ExecDropSingleTupleTableSlot(slot);
@@ -227,6 +264,7 @@ row_insert(KnownTable *table, const Datum *values, const bool *nulls)
 	Relation	relation = open_known(table, RowExclusiveLock);
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(RelationGetDescr(relation), table_slot_callbacks(relation));
 
+	PreventCommandIfReadOnly("INSERT");
 	ExecClearTuple(slot);
 	for (int i = 0; i < RelationGetDescr(relation)->natts; i++)
 		slot->tts_isnull[i] = true;

@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "access/stratnum.h"
 #include "access/htup.h"
 #include "utils/relcache.h"
 #include "utils/snapshot.h"
@@ -23,9 +24,10 @@ typedef struct KnownTable
 	const char *columns[KNOWN_MAX_COLUMNS];
 
 	/*
-	 * What a scan may go by: the name of one of our indexes, or "=column" for
-	 * any index of the application's that begins with the column. Without one
-	 * the table is read whole.
+	 * What a scan may go by: the name of one of our indexes, which must be
+	 * there (some are partial, and their condition is part of what is read), or
+	 * "=column" for any index of the application's that begins with the column.
+	 * Without such a one the table is read whole.
 	 */
 	const char *indexes[KNOWN_MAX_INDEXES];
 
@@ -35,7 +37,7 @@ typedef struct KnownTable
 	Oid			index_ids[KNOWN_MAX_INDEXES];
 } KnownTable;
 
-/* Rows whose columns equal the keys. */
+/* Rows whose columns match the keys, in the order of the index. */
 typedef struct RowScan
 {
 	KnownTable *table;
@@ -49,6 +51,7 @@ typedef struct RowKey
 	int			column;
 	RegProcedure comparison;	/* e.g. F_INT4EQ; 0: the column is NULL */
 	Datum		value;
+	StrategyNumber strategy;	/* 0: equal */
 } RowKey;
 
 extern void row_scan_begin(RowScan *scan, KnownTable *table, int index, Snapshot snapshot,

@@ -91,6 +91,20 @@ shard_supply(const PoolMove *move, Snapshot snapshot)
 	return enough == 0 ? SUPPLY_NONE : enough * 2 > move->shards ? SUPPLY_PLENTY : SUPPLY_SCARCE;
 }
 
+/* All the pool's seats for sale. */
+int64
+shard_sum(const PoolMove *move, Snapshot snapshot)
+{
+	RowScan		scan;
+	int64		seats = 0;
+
+	scan_shards(&scan, move, false, snapshot);
+	while (row_scan_next(&scan))
+		seats += DatumGetInt32(row_scan_datum(&scan, SHARD_AVAILABLE));
+	row_scan_end(&scan);
+	return seats;
+}
+
 /* Adds to one shard of the pool without waiting, the home shard first; false when all are locked. */
 static bool
 return_to_shard(const PoolMove *move)

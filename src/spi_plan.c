@@ -154,3 +154,46 @@ guarded_rollback(Guard *guard)
 	MemoryContextSwitchTo(guard->context);
 	CurrentResourceOwner = guard->owner;
 }
+
+/* Errors that say nothing of the step: it was interrupted, or others were in its way. The caller is to try again. */
+static bool
+is_passing(int sqlerrcode)
+{
+	return sqlerrcode == ERRCODE_QUERY_CANCELED || sqlerrcode == ERRCODE_ADMIN_SHUTDOWN ||
+		sqlerrcode == ERRCODE_T_R_SERIALIZATION_FAILURE || sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED ||
+		sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
+}
+
+/*
+ * Runs a step that may fail because of what it works on. NULL when it went
+ * well; else it is undone, and why it failed is returned. Errors that pass with
+ * time are raised.
+ */
+char *
+try_step(void (*step) (void *), void *argument)
+{
+	Guard		guard;
+	char	   *volatile failure = NULL;
+
+	guarded_begin(&guard);
+	PG_TRY();
+	{
+		step(argument);
+		guarded_commit(&guard);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(guard.context);
+		error = CopyErrorData();
+		FlushErrorState();
+		guarded_rollback(&guard);
+		if (is_passing(error->sqlerrcode))
+			ReThrowError(error);
+		failure = psprintf("%s: %s", unpack_sql_state(error->sqlerrcode), error->message);
+		FreeErrorData(error);
+	}
+	PG_END_TRY();
+	return failure;
+}

@@ -27,6 +27,8 @@ KEPT_PLAN(lock_event_row,
 KEPT_PLAN(settle_event,
 		  "UPDATE ticketing.stripe_inbox SET state = $2, reason = $3, order_id = $4, settled_at = CASE WHEN $2 <> 'parked' THEN $5 END WHERE stripe_event_id = $1",
 		  TEXTOID, TEXTOID, TEXTOID, UUIDOID, TIMESTAMPTZOID);
+KEPT_PLAN(keep_reason,
+		  "UPDATE ticketing.stripe_inbox SET reason = $2 WHERE stripe_event_id = $1", TEXTOID, TEXTOID);
 KEPT_PLAN(show_event,
 		  "INSERT INTO public.stripe_events (event_id, event_type, processed_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
 		  TEXTOID, TEXTOID, TIMESTAMPTZOID);
@@ -162,23 +164,44 @@ settle(const StripeEvent *event, TimestampTz now)
 	return settlement;
 }
 
-/* Settles what was parked about an object that has become known. */
+/* An event that was parked. */
+typedef struct ParkedEvent
+{
+	char	   *id;
+	char	   *payload;
+	TimestampTz now;
+} ParkedEvent;
+
+/* For try_step. */
+static void
+settle_parked(void *argument)
+{
+	const ParkedEvent *parked = argument;
+	StripeEvent event;
+
+	if (read_event(DatumGetJsonbP(jsonb_from_text(parked->payload)), &event))
+		(void) settle(&event, parked->now);
+}
+
+/* Settles what was parked about an object that has become known. An event that fails stays parked, with the reason. */
 void
 apply_parked_events(const char *object_id, TimestampTz now)
 {
 	Datum		id = CStringGetTextDatum(object_id);
 	uint64		rows = run_latest(&parked_of_object, &id, NULL);
-	char	  **payloads = palloc(sizeof(char *) * (rows + 1));
+	ParkedEvent *parked = palloc(sizeof(ParkedEvent) * (rows + 1));
 
 	for (uint64 row = 0; row < rows; row++)
-		payloads[row] = row_text(row, 2);
+		parked[row] = (ParkedEvent) {row_text(row, 1), row_text(row, 2), now};
 	for (uint64 row = 0; row < rows; row++)
 	{
-		Jsonb	   *json = DatumGetJsonbP(jsonb_from_text(payloads[row]));
-		StripeEvent event;
+		char	   *failure = try_step(settle_parked, &parked[row]);
+		Datum		values[2] = {CStringGetTextDatum(parked[row].id), (Datum) 0};
 
-		if (read_event(json, &event))
-			(void) settle(&event, now);
+		if (failure == NULL)
+			continue;
+		values[1] = CStringGetTextDatum(failure);
+		run_latest(&keep_reason, values, NULL);
 	}
 }
 
