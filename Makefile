@@ -11,11 +11,11 @@ OBJS = $(PURE_OBJS) \
 	src/answer.o src/arguments.o src/await.o src/cart.o src/checkins.o src/checkout.o src/clock.o \
 	src/dvnt_ticketing.o src/guc.o src/holds.o src/housekeeping.o src/invariants.o src/inventory.o \
 	src/locks.o src/orders.o src/qr_image.o src/refusal.o src/relay.o src/requests.o src/rows.o src/secrets.o src/shards.o src/shortage.o \
-	src/spi_plan.o src/stripe_effects.o src/stripe_events.o src/stripe_requests.o src/tickets.o
+	src/spi_plan.o src/statistics.o src/stripe_effects.o src/stripe_events.o src/stripe_requests.o src/tally.o src/tickets.o
 
 # The install script is its parts in this order.
 SQL_PARTS = owner clock cart inventory holds orders checkout await tickets qr_image stripe_requests relay \
-	stripe_events checkins housekeeping invariants ownership
+	stripe_events checkins housekeeping invariants statistics ownership
 DATA_built = $(EXTENSION)--$(EXTVERSION).sql
 
 PG_CPPFLAGS = -Isrc

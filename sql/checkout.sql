@@ -2,18 +2,18 @@ CREATE FUNCTION ticketing.claim_free_tickets(user_id text, event_id integer, ite
 LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'dvnt_claim_free_tickets';
 COMMENT ON FUNCTION ticketing.claim_free_tickets(text, integer, jsonb, text) IS
-'Issues tickets of tiers that cost nothing, in one transaction.
-Arguments: user_id; event_id; items as for hold_tickets; request_id as for hold_tickets.
-Result: order_id, state (paid), tickets: [{ticket_id, ticket_type_id, status, qr_payload}].
-Errors: those of hold_tickets; PT409 wrong_state (a tier is not free); PT422 invalid_items (also: more than 10,000 tickets); PT503 not_configured (no ticket secret).';
+'Issues tickets of tiers that cost nothing, in one transaction and without a hold before.
+Arguments: user_id; event_id; items as for quote; request_id as for hold_tickets.
+Result: order_id; state, paid; tickets: [{ticket_id, ticket_type_id, status, qr_payload}].
+Errors: those of hold_tickets; PT409 wrong_state (a tier is not free, with ticket_type_id, price_cents); PT422 invalid_items (also: more than 10,000 tickets); PT503 not_configured (no ticket secret).';
 
 CREATE FUNCTION ticketing.create_payment_intent(user_id text, event_id integer, items jsonb DEFAULT NULL, reservation_id uuid DEFAULT NULL,
   expected_total_cents integer DEFAULT NULL, email text DEFAULT NULL, mobile_api_version text DEFAULT NULL, request_id text DEFAULT NULL) RETURNS jsonb
 LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'dvnt_create_payment_intent';
 COMMENT ON FUNCTION ticketing.create_payment_intent(text, integer, jsonb, uuid, integer, text, text, text) IS
-'Holds the seats (or takes a reservation), makes the order and asks Stripe for a PaymentIntent, in one transaction; the relay calls Stripe after the commit. Asked again for the same reservation it returns the same order.
-Arguments: user_id; event_id; items as for hold_tickets, or reservation_id of a live hold (with both, they must agree); expected_total_cents, what the buyer was shown; email, for the customer and the receipt; mobile_api_version, the mobile SDK''s Stripe-Version: an ephemeral key is made, too; request_id as for hold_tickets.
-Result: order_id, reservation_id, stripe_request_id (for await_stripe), the figures of quote, queued and ready_in (seconds until Stripe is likely to have answered, from the queue''s length), expires_at of the hold.
-Errors: those of hold_tickets; PT409 wrong_state (nothing to pay, the host cannot be paid yet, the reservation is being paid another way), price_changed, already_done; PT410 hold_expired; PT503 not_configured.
-Source: https://docs.stripe.com/api/payment_intents/create (destination charges, automatic payment methods).';
+'Holds the seats (or takes a reservation), makes the order and asks Stripe for a PaymentIntent, in one transaction. The relay calls Stripe after the commit. Asked again for the same reservation it returns the same order.
+Arguments: user_id; event_id; items as for quote, or reservation_id of a live hold (with both, they must agree); expected_total_cents, what the buyer was shown; email, for the customer and the receipt; mobile_api_version, the mobile SDK''s Stripe-Version: an ephemeral key is made, too; request_id as for hold_tickets.
+Result: order_id; reservation_id; stripe_request_id, for await_stripe; currency and the figures of quote, in cents; queued, whether more requests wait than Stripe takes in a second (20); ready_in, seconds until Stripe is likely to have answered, by the queue''s length; expires_at of the hold.
+Errors: those of hold_tickets; PT404 not_found (also: the reservation is unknown, somebody else''s or of another event); PT409 wrong_state (nothing to pay, the host cannot be paid yet, the reservation is being paid another way); PT409 price_changed (with expected_total_cents, total_cents); PT409 already_done (the reservation is paid); PT410 hold_expired; PT422 invalid_items (also: items are not what the reservation holds, more than 10,000 tickets); PT503 not_configured (no ticket secret).
+Source: https://docs.stripe.com/api/payment_intents/create, https://docs.stripe.com/connect/destination-charges.';

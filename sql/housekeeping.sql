@@ -10,9 +10,9 @@ LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'dvnt_sweep_stripe';
 COMMENT ON FUNCTION ticketing.sweep_stripe(integer) IS
 'For cron: applies answers whose effect had failed, and parked webhook events whose object is known by now.
-Arguments: max_rows, how many of each at most.
-Result: how many were tried.
-Errors: PT400 bad_request.';
+Arguments: max_rows, how many answers and how many objects at most.
+Result: how many of both were tried.
+Errors: PT400 bad_request (max_rows is NULL or below 1).';
 
 CREATE FUNCTION ticketing.prune() RETURNS integer
 LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp

@@ -4,22 +4,27 @@ AS 'MODULE_PATHNAME', 'dvnt_relay_start';
 COMMENT ON FUNCTION ticketing.relay_start(text, boolean, text) IS
 'For the relay, once for each connection: records which Stripe account this database belongs to, or says that it is another one, so that a restored copy never calls out.
 Arguments: account_id, from GET /v1/account; livemode, by the key''s prefix; installation, DVNT_INSTALLATION of the relay''s environment, or empty.
-Result: armed; if not, differs and reason.';
+Result: armed; if not, differs (stripe_account_id, livemode, system_identifier, database_name, name) and reason, a sentence.
+Errors: PT400 bad_request (account_id or livemode is NULL, account_id is empty).
+Source: https://docs.stripe.com/api/accounts/retrieve.';
 
 CREATE FUNCTION ticketing.relay_claim(max_rows integer, lease interval)
 RETURNS TABLE (id uuid, lease_token uuid, method text, path text, body text, stripe_account text, api_version text, idempotency_key text, attempts integer)
 LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'dvnt_relay_claim';
 COMMENT ON FUNCTION ticketing.relay_claim(integer, interval) IS
-'For the relay: leases requests that may run now, in lane order, and freezes their bodies. Requests whose lease has run out are leased again, with the same key and bytes.
-Arguments: max_rows; lease, how long the relay may take.
-Result: a row per request.';
+'For the relay: leases requests that may run now, in lane order, and freezes their bodies. Requests whose lease has run out are leased again, with the same key and bytes; 23 hours after they were first sent they become unknown instead.
+Arguments: max_rows; lease, how long the relay may take, in hours, minutes and seconds.
+Result: a row per request: id and lease_token, for relay_complete; method; path; body, form-encoded; stripe_account, NULL for the platform''s own; api_version; idempotency_key; attempts, this one included.
+Errors: PT400 bad_request (an argument is NULL, max_rows is below 1, lease is not positive).
+Source: https://docs.stripe.com/api/idempotent_requests.';
 
 CREATE FUNCTION ticketing.relay_complete(id uuid, lease_token uuid, status integer, headers jsonb, body bytea) RETURNS text
 LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'dvnt_relay_complete';
 COMMENT ON FUNCTION ticketing.relay_complete(uuid, uuid, integer, jsonb, bytea) IS
-'For the relay: stores an answer and applies its effect, in one transaction.
-Arguments: id and lease_token as claimed; status, HTTP''s, or 0 when there was no answer; headers, lower-case names (for status 0: error, tls); body, the bytes as received.
-Result: done, failed, retry (it will be leased again), stale (the lease is not the caller''s any more), stop (401, 403 or TLS: an operator is needed).
+'For the relay: stores an answer and applies its effect, in one transaction. If the effect fails, the answer is stored all the same, and sweep_stripe tries again.
+Arguments: id and lease_token as claimed; status, HTTP''s, or 0 when there was no answer; headers, lower-case names (for status 0: error, tls, refused); body, the bytes as received.
+Result: done; failed, for good; retry, it will be leased again; stale, the lease is not the caller''s any more; stop, which is 401, 403 or TLS: an operator is needed.
+Errors: PT400 bad_request (id, lease_token or status is NULL); 40001, 40P01, 55P03: try again.
 Source: https://docs.stripe.com/error-low-level (retries), https://docs.stripe.com/api/idempotent_requests.';

@@ -133,7 +133,7 @@ dvnt_await_stripe(PG_FUNCTION_ARGS)
 		if (timeout->day == 0 && timeout->month == 0 && timeout->time < AWAIT_LONGEST_MS * INT64CONST(1000))
 			milliseconds = timeout->time / 1000;
 	}
-	SPI_connect();
+	begin_command();
 	wait_until_settled(request_id, user_id, milliseconds);
 	result = SPI_datumTransfer(await_answer(), false, -1);
 	SPI_finish();

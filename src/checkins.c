@@ -377,7 +377,7 @@ dvnt_check_in(PG_FUNCTION_ARGS)
 
 	read_scan(fcinfo, &scan);
 	scan.result = judge_code(&scan);
-	SPI_connect();
+	begin_command();
 	if (!recall_scan(&scan, &result))
 	{
 		now = engine_now();

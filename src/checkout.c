@@ -176,6 +176,7 @@ resume_order(const PaymentCall *call, PayableOrder *order, TimestampTz now)
 
 	if (run_latest(&open_order, &reservation, NULL) == 0)
 		return false;
+	declare_lock(RANK_ORDER);
 	if (strcmp(row_text(0, 3), call->user_id) != 0 || DatumGetInt32(row_datum(0, 4)) != call->event_id)
 		refuse(NOT_FOUND, psprintf("\"reservation_id\": \"%s\"", uuid_text(call->reservation_id)), NULL,
 			   "reservation %s does not exist", uuid_text(call->reservation_id));
@@ -352,7 +353,7 @@ dvnt_create_payment_intent(PG_FUNCTION_ARGS)
 	call.mobile_api_version = optional_text(fcinfo, 6);
 	require_ticket_keyring();
 
-	SPI_connect();
+	begin_command();
 	remembered_call(&remembered, "create_payment_intent", call.user_id, optional_text(fcinfo, 7), payment_arguments(&call));
 	lock_user(call.user_id, call.event_id);
 	if (!recall_answer(&remembered, &result))
@@ -414,6 +415,11 @@ claim(Cart *cart, const char *user_id)
 	order_make(&order, now);
 	move_count = cart_moves(cart, &moves);
 	stock_draw(cart->event_id, moves, move_count, now);
+	moves_settled(moves, move_count);
+	for (int i = 0; i < cart->item_count; i++)
+		tally_tier(&cart->items[i].ticket_type_id, -cart->items[i].quantity);
+	/* nobody else can have this order locked */
+	(void) begin_locking(RANK_NONE);
 	order_apply(&order.order_id, ORDER_EVENT_FREE, "claim_free_tickets", NULL, now);
 
 	id = UUIDPGetDatum(&order.order_id);
@@ -442,7 +448,7 @@ dvnt_claim_free_tickets(PG_FUNCTION_ARGS)
 	cart = cart_parse(PG_GETARG_INT32(1), PG_GETARG_JSONB_P(2));
 	require_ticket_keyring();
 
-	SPI_connect();
+	begin_command();
 	answer_begin(&arguments);
 	answer_int(&arguments, "event_id", cart->event_id);
 	cart_answer_items(&arguments, cart);

@@ -24,4 +24,5 @@ _PG_init(void)
 {
 	define_settings();
 	load_secrets();
+	prepare_statistics();
 }

@@ -30,6 +30,7 @@ extern bool	 doorbell_enabled;
 extern int	 await_stripe_slots;
 extern double test_clock_offset;
 extern double test_clock_rate;
+extern bool	 lock_witness_enabled;
 
 extern void define_settings(void);
 
@@ -66,6 +67,7 @@ typedef struct KeptPlan
 		.argument_types = {__VA_ARGS__}, \
 	}
 
+extern void begin_command(void);
 extern uint64 run_latest(KeptPlan *plan, const Datum *values, const char *nulls);
 extern uint64 run_stable(KeptPlan *plan, const Datum *values, const char *nulls);
 extern Datum row_value(uint64 row, int column, bool *isnull);
@@ -86,6 +88,29 @@ extern void guarded_begin(Guard *guard);
 extern void guarded_commit(Guard *guard);
 extern void guarded_rollback(Guard *guard);
 extern char *try_step(void (*step) (void *), void *argument);
+
+/*-- statistics.c --*/
+
+/* What is counted. */
+enum
+{
+	DRAWN_FAST,					/* from the backend's home shard */
+	DRAWN_STOLEN,				/* from another shard of the pool */
+	DRAWN_SLOW,					/* by the slow path: carts */
+	DRAWN_AGAIN,				/* rounds of the slow path that had to be repeated */
+	RETURNED,					/* to one shard */
+	RECLAIMED,					/* batches of dead holds taken back */
+	COUNTER_REFUSED,			/* and on, by RefusalReason */
+	COUNTER_COUNT = COUNTER_REFUSED + REFUSAL_REASON_COUNT
+};
+
+extern void prepare_statistics(void);
+extern void count_event(int counter);
+
+/*-- tally.c --*/
+
+extern void tally_pool(int64 pool_id, int64 seats);
+extern void tally_tier(const pg_uuid_t *ticket_type_id, int64 seats);
 
 /*-- arguments.c --*/
 
@@ -130,6 +155,23 @@ extern Jsonb *parse_json_quietly(const char *bytes, size_t length);
 #define JSON_PATH(...) (const char *const[]){__VA_ARGS__}, (int) (sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *))
 
 /*-- locks.c --*/
+
+/* The order in which locks that may be waited for are taken, everywhere. */
+typedef enum LockRank
+{
+	RANK_NONE,
+	RANK_REQUEST,				/* a row of stripe_requests or stripe_inbox */
+	RANK_USER,
+	RANK_ORDER,
+	RANK_SHAPE,
+	RANK_EVENT,
+	RANK_HOLD,
+	RANK_SHARD,					/* and the pool's row, under its shards */
+	RANK_PUBLIC
+} LockRank;
+
+extern LockRank begin_locking(LockRank rank);
+extern void declare_lock(LockRank rank);
 
 extern void lock_user(const char *user_id, int32 event_id);
 extern void lock_event(int32 event_id);
@@ -240,6 +282,7 @@ extern void refuse_if_short(int32 event_id, const PoolMove *moves, int count, Ti
 /*-- inventory.c --*/
 
 extern int	cart_moves(const Cart *cart, PoolMove **moves);
+extern void moves_settled(const PoolMove *moves, int count);
 extern void stock_draw(int32 event_id, const PoolMove *moves, int count, TimestampTz now);
 extern void stock_return(PoolMove *moves, int count);
 

@@ -18,6 +18,7 @@ bool		doorbell_enabled = true;
 int			await_stripe_slots = 64;
 double		test_clock_offset = 0.0;
 double		test_clock_rate = 1.0;
+bool		lock_witness_enabled = false;
 
 void
 define_settings(void)
@@ -52,6 +53,10 @@ define_settings(void)
 	DefineCustomRealVariable("dvnt_ticketing.test_clock_rate",
 							 "For tests: lets the engine's clock run faster, from the server's start on.",
 							 NULL, &test_clock_rate, 1.0, 0.0, 1e6,
+							 PGC_SUSET, GUC_NOT_IN_SAMPLE, NULL, NULL, NULL);
+	DefineCustomBoolVariable("dvnt_ticketing.lock_witness",
+							 "For tests: fails where a lock is taken out of order.",
+							 NULL, &lock_witness_enabled, false,
 							 PGC_SUSET, GUC_NOT_IN_SAMPLE, NULL, NULL, NULL);
 	MarkGUCPrefixReserved("dvnt_ticketing");
 }

@@ -40,7 +40,7 @@ static KnownTable tickets = {
 };
 
 KEPT_PLAN(lock_reservation,
-		  "SELECT id, event_id, ticket_type_id, user_id, quantity, status, expires_at, order_id "
+		  "SELECT id, event_id, ticket_type_id, user_id, quantity, status, expires_at, order_id, created_at "
 		  "FROM ticketing.ticket_holds WHERE reservation_id = $1 ORDER BY id FOR UPDATE",
 		  UUIDOID);
 KEPT_PLAN(reservation_owner,
@@ -54,12 +54,15 @@ KEPT_PLAN(release_reservation,
 		  "FROM ended e JOIN ticketing.stock_pools p ON p.event_id = e.event_id AND (p.ticket_type_id IS NULL OR p.ticket_type_id = e.ticket_type_id) "
 		  "GROUP BY p.pool_id",
 		  UUIDOID, TIMESTAMPTZOID);
+KEPT_PLAN(extend_reservation,
+		  "UPDATE ticketing.ticket_holds SET expires_at = $2 WHERE reservation_id = $1 AND status = 'active'",
+		  UUIDOID, TIMESTAMPTZOID);
 KEPT_PLAN(attach_order,
 		  "UPDATE ticketing.ticket_holds SET order_id = $2 WHERE reservation_id = $1 AND status = 'active'",
 		  UUIDOID, UUIDOID);
 KEPT_PLAN(convert_order,
 		  "WITH held AS (SELECT id FROM ticketing.ticket_holds WHERE order_id = $1 AND status = 'active' ORDER BY id FOR UPDATE) "
-		  "UPDATE ticketing.ticket_holds h SET status = 'converted', ended_at = $2 FROM held WHERE h.id = held.id RETURNING h.quantity",
+		  "UPDATE ticketing.ticket_holds h SET status = 'converted', ended_at = $2 FROM held WHERE h.id = held.id RETURNING h.quantity, h.ticket_type_id",
 		  UUIDOID, TIMESTAMPTZOID);
 KEPT_PLAN(read_availability,
 		  "SELECT t.id, t.quantity_total, "
@@ -242,6 +245,7 @@ hold_cart(const Cart *cart, const char *user_id, TimestampTz now, const Interval
 		values[HOLD_QUANTITY] = Int32GetDatum(cart->items[i].quantity);
 		row_insert(&ticket_holds, values, nulls);
 	}
+	moves_settled(moves, move_count);
 	return reservation_id;
 }
 
@@ -263,8 +267,10 @@ cart_of_reservation(const pg_uuid_t *reservation_id, const char *user_id, int32 
 {
 	Cart	   *cart = palloc0(sizeof(Cart));
 	Datum		id = UUIDPGetDatum(reservation_id);
-	uint64		rows = run_latest(&lock_reservation, &id, NULL);
+	uint64		rows;
 
+	declare_lock(RANK_HOLD);
+	rows = run_latest(&lock_reservation, &id, NULL);
 	if (rows == 0 || strcmp(row_text(0, 4), user_id) != 0 || DatumGetInt32(row_datum(0, 2)) != event_id)
 		refuse_unknown_reservation(reservation_id);
 	cart->event_id = event_id;
@@ -305,11 +311,18 @@ int64
 convert_holds(const pg_uuid_t *order_id, TimestampTz now)
 {
 	Datum		values[2] = {UUIDPGetDatum(order_id), TimestampTzGetDatum(now)};
-	uint64		rows = run_latest(&convert_order, values, NULL);
+	uint64		rows;
 	int64		seats = 0;
 
+	declare_lock(RANK_HOLD);
+	rows = run_latest(&convert_order, values, NULL);
 	for (uint64 row = 0; row < rows; row++)
-		seats += DatumGetInt32(row_datum(row, 1));
+	{
+		int32		quantity = DatumGetInt32(row_datum(row, 1));
+
+		tally_tier(DatumGetUUIDP(row_datum(row, 2)), -quantity);
+		seats += quantity;
+	}
 	return seats;
 }
 
@@ -334,7 +347,7 @@ dvnt_hold_tickets(PG_FUNCTION_ARGS)
 	require_argument(fcinfo, 2, "items");
 	cart = cart_parse(PG_GETARG_INT32(1), PG_GETARG_JSONB_P(2));
 
-	SPI_connect();
+	begin_command();
 	answer_begin(&arguments);
 	answer_int(&arguments, "event_id", cart->event_id);
 	cart_answer_items(&arguments, cart);
@@ -361,6 +374,83 @@ dvnt_hold_tickets(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(result);
 }
 
+/* Takes the user's lock for a reservation of his; the event it is of. */
+static int32
+lock_owner(const pg_uuid_t *reservation_id, const char *user_id)
+{
+	Datum		id = UUIDPGetDatum(reservation_id);
+	int32		event_id;
+
+	if (run_latest(&reservation_owner, &id, NULL) == 0 || strcmp(row_text(0, 2), user_id) != 0)
+		refuse_unknown_reservation(reservation_id);
+	event_id = DatumGetInt32(row_datum(0, 1));
+	lock_user(user_id, event_id);
+	return event_id;
+}
+
+/* When a reservation may end at the latest that is extended now; it is locked. */
+static TimestampTz
+extended_end(const pg_uuid_t *reservation_id, const Cart *cart, TimestampTz expires_at, TimestampTz now)
+{
+	Datum		id = UUIDPGetDatum(reservation_id);
+	TimestampTz oldest;
+	TimestampTz limit;
+
+	run_latest(&lock_reservation, &id, NULL);
+	oldest = DatumGetTimestampTz(row_datum(0, 9));
+	limit = add_seconds(oldest, hold_max_age_seconds);
+	if (expires_at >= limit)
+		refuse(LIMIT_REACHED,
+			   psprintf("\"reservation_id\": \"%s\", \"max_age_seconds\": %d", uuid_text(reservation_id), hold_max_age_seconds),
+			   "Pay before the hold ends, or hold the tickets again.",
+			   "reservation %s cannot live longer", uuid_text(reservation_id));
+	return Max(expires_at, Min(limit, add_seconds(now, hold_seconds(cart, NULL))));
+}
+
+PG_FUNCTION_INFO_V1(dvnt_extend_hold);
+
+/* extend_hold(reservation_id, user_id) → jsonb */
+Datum
+dvnt_extend_hold(PG_FUNCTION_ARGS)
+{
+	pg_uuid_t  *reservation_id;
+	char	   *user_id;
+	int32		event_id;
+	Cart	   *cart;
+	TimestampTz now;
+	TimestampTz expires_at;
+	pg_uuid_t	order_id;
+	bool		has_order;
+	Datum		values[2];
+	Answer		answer;
+	Datum		result;
+
+	require_argument(fcinfo, 0, "reservation_id");
+	reservation_id = PG_GETARG_UUID_P(0);
+	user_id = text_argument(fcinfo, 1, "user_id");
+
+	begin_command();
+	event_id = lock_owner(reservation_id, user_id);
+	now = engine_now();
+	cart = cart_of_reservation(reservation_id, user_id, event_id, now, &expires_at, &order_id, &has_order);
+	if (has_order)
+		refuse(WRONG_STATE, psprintf("\"reservation_id\": \"%s\", \"order_id\": \"%s\"", uuid_text(reservation_id), uuid_text(&order_id)),
+			   "Its seats are the order's as long as that can be paid.",
+			   "an order stands behind reservation %s", uuid_text(reservation_id));
+	cart_load_latest(cart);
+	expires_at = extended_end(reservation_id, cart, expires_at, now);
+	values[0] = UUIDPGetDatum(reservation_id);
+	values[1] = TimestampTzGetDatum(expires_at);
+	run_latest(&extend_reservation, values, NULL);
+	answer_begin(&answer);
+	answer_uuid(&answer, "reservation_id", reservation_id);
+	answer_time(&answer, "expires_at", expires_at);
+	cart_answer_items(&answer, cart);
+	result = SPI_datumTransfer(answer_jsonb(&answer), false, -1);
+	SPI_finish();
+	PG_RETURN_DATUM(result);
+}
+
 PG_FUNCTION_INFO_V1(dvnt_release_hold);
 
 /* release_hold(reservation_id, user_id) → jsonb */
@@ -383,10 +473,9 @@ dvnt_release_hold(PG_FUNCTION_ARGS)
 	user_id = text_argument(fcinfo, 1, "user_id");
 	id = UUIDPGetDatum(reservation_id);
 
-	SPI_connect();
-	if (run_latest(&reservation_owner, &id, NULL) == 0 || strcmp(row_text(0, 2), user_id) != 0)
-		refuse_unknown_reservation(reservation_id);
-	lock_user(user_id, DatumGetInt32(row_datum(0, 1)));
+	begin_command();
+	(void) lock_owner(reservation_id, user_id);
+	declare_lock(RANK_HOLD);
 	rows = run_latest(&lock_reservation, &id, NULL);
 	for (uint64 row = 0; row < rows; row++)
 	{
@@ -413,6 +502,7 @@ dvnt_release_hold(PG_FUNCTION_ARGS)
 		{
 			moves[row].pool_id = DatumGetInt64(row_datum(row, 1));
 			moves[row].quantity = DatumGetInt32(row_datum(row, 3));
+			tally_pool(moves[row].pool_id, -moves[row].quantity);
 		}
 		stock_return(moves, (int) rows);
 	}
@@ -434,7 +524,7 @@ dvnt_availability(PG_FUNCTION_ARGS)
 
 	require_argument(fcinfo, 0, "event_id");
 	InitMaterializedSRF(fcinfo, 0);
-	SPI_connect();
+	begin_command();
 	values[0] = Int32GetDatum(PG_GETARG_INT32(0));
 	values[1] = TimestampTzGetDatum(engine_now());
 	if (run_stable(&event_exists, values, NULL) == 0)

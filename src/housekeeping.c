@@ -39,7 +39,7 @@ dvnt_sync_quantity_sold(PG_FUNCTION_ARGS)
 {
 	uint64		changed;
 
-	SPI_connect();
+	begin_command();
 	changed = run_latest(&roll_up_sold, NULL, NULL);
 	SPI_finish();
 	PG_RETURN_INT32((int32) changed);
@@ -54,7 +54,7 @@ dvnt_prune(PG_FUNCTION_ARGS)
 	Datum		now = TimestampTzGetDatum(engine_now());
 	uint64		rows;
 
-	SPI_connect();
+	begin_command();
 	rows = run_latest(&prune_handoff, &now, NULL);
 	rows += run_latest(&prune_inbox, &now, NULL);
 	rows += run_latest(&prune_requests, &now, NULL);
@@ -76,7 +76,7 @@ dvnt_sweep_stripe(PG_FUNCTION_ARGS)
 	max_rows = PG_GETARG_INT32(0);
 	if (max_rows < 1)
 		refuse(BAD_REQUEST, "\"argument\": \"max_rows\"", NULL, "max_rows is below 1");
-	SPI_connect();
+	begin_command();
 	swept = sweep_unapplied_answers(max_rows, now);
 	swept += sweep_parked_events(max_rows, now);
 	SPI_finish();

@@ -80,7 +80,7 @@ Datum
 dvnt_check_invariants(PG_FUNCTION_ARGS)
 {
 	InitMaterializedSRF(fcinfo, 0);
-	SPI_connect();
+	begin_command();
 	for (size_t i = 0; i < lengthof(checks); i++)
 	{
 		run_stable(&checks[i], NULL, NULL);

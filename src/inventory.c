@@ -26,13 +26,20 @@
 #define SLOW_PATH_LOCK_TIMEOUT_MS 2000
 #define SLOW_PATH_ROUNDS 10		/* then the caller is told to try again */
 #define PLENTY_ATTEMPTS 50		/* a millisecond apart */
+#define RECLAIM_ROWS 1000		/* dead holds that one buyer takes back at once */
 
-/* Ends the dead holds of an event, by id, and says what they give back to which pool. */
+/*
+ * Ends dead holds of an event, those first that died first, locked by id, and
+ * says what they give back to which pool.
+ */
 KEPT_PLAN(take_back_dead,
-		  "WITH dead AS ("
+		  "WITH picked AS ("
 		  "  SELECT id FROM ticketing.ticket_holds "
 		  "  WHERE event_id = $1 AND status = 'active' AND order_id IS NULL AND expires_at <= $2 "
-		  "  ORDER BY id LIMIT $3 FOR UPDATE), "
+		  "  ORDER BY expires_at LIMIT $3), "
+		  "dead AS ("
+		  "  SELECT h.id FROM ticketing.ticket_holds h JOIN picked USING (id) "
+		  "  WHERE h.status = 'active' AND h.order_id IS NULL AND h.expires_at <= $2 ORDER BY h.id FOR UPDATE OF h), "
 		  "ended AS ("
 		  "  UPDATE ticketing.ticket_holds h SET status = 'expired', ended_at = $2 FROM dead "
 		  "  WHERE h.id = dead.id RETURNING h.event_id, h.ticket_type_id, h.quantity) "
@@ -110,6 +117,14 @@ cart_moves(const Cart *cart, PoolMove **moves)
 		(*moves)[count++].quantity = (int32) Min(all, PG_INT32_MAX);
 	}
 	return merge_moves(*moves, count);
+}
+
+/* The seats drawn have become holds, or are about to become tickets. */
+void
+moves_settled(const PoolMove *moves, int count)
+{
+	for (int i = 0; i < count; i++)
+		tally_pool(moves[i].pool_id, moves[i].quantity);
 }
 
 /* The pool ids of moves as an array. */
@@ -217,43 +232,40 @@ static int
 take_back(int32 event_id, TimestampTz now, int64 at_most, PoolMove **credits)
 {
 	Datum		values[3] = {Int32GetDatum(event_id), TimestampTzGetDatum(now), Int64GetDatum(at_most)};
-	uint64		rows = run_latest(&take_back_dead, values, NULL);
+	uint64		rows;
 
+	declare_lock(RANK_HOLD);
+	rows = run_latest(&take_back_dead, values, NULL);
 	*credits = palloc0(sizeof(PoolMove) * (rows + 1));
 	for (uint64 row = 0; row < rows; row++)
 	{
 		(*credits)[row].pool_id = DatumGetInt64(row_datum(row, 1));
 		(*credits)[row].of_event = DatumGetBool(row_datum(row, 2));
 		(*credits)[row].quantity = DatumGetInt32(row_datum(row, 3));
+		tally_pool((*credits)[row].pool_id, -(*credits)[row].quantity);
 	}
+	if (rows > 0)
+		count_event(RECLAIMED);
 	return merge_moves(*credits, (int) rows);
 }
 
-/* Locks all shards of the pools, deals each its seats less the draw; false when one has not enough. */
-static bool
-deal_locked(const PoolMove *changes, int count)
+/* A pool of the slow path: what dead holds give it back, and what is drawn. */
+typedef struct PoolChange
 {
-	Datum		pools = pool_array(changes, count);
+	PoolMove	move;
+	int32		credit;
+	bool		locked;			/* all its shards */
+	int64		free_seats;		/* of a locked one, credit included */
+	bool		is_gone;		/* it became unlimited meanwhile */
+} PoolChange;
 
-	run_latest(&lock_shards, &pools, NULL);
-	for (int i = 0; i < count; i++)
-	{
-		Datum		pool = Int64GetDatum(changes[i].pool_id);
-		Datum		change[2] = {pool, (Datum) 0};
-		int64		net;
-
-		if (run_latest(&lock_pool, &pool, NULL) == 0)
-			continue;			/* it became unlimited meanwhile */
-		net = DatumGetInt64(row_datum(0, 1)) + changes[i].quantity;
-		if (net < 0)
-			return false;
-		change[1] = Int32GetDatum(0);
-		run_latest(&set_deficit, change, NULL);
-		change[1] = Int32GetDatum((int32) net);
-		run_latest(&deal_pool, change, NULL);
-	}
-	return true;
-}
+/* What the slow path came to. */
+typedef enum SlowOutcome
+{
+	SLOW_DRAWN,
+	SLOW_RECLAIMED,				/* not enough, but dead holds were taken back: go on */
+	SLOW_SHORT					/* not enough */
+} SlowOutcome;
 
 /* What dead holds give back to a pool, taken out of the list of credits. */
 static int32
@@ -270,57 +282,113 @@ take_credit(PoolMove *credits, int count, int64 pool_id)
 	return quantity;
 }
 
-/* Draws from, or gives back to, a pool whose shards are not all locked. */
-static bool
-change_unlocked(PoolMove *change)
-{
-	if (change->quantity > 0)
-		shard_return(change);
-	change->quantity = -change->quantity;
-	return change->quantity <= 0 || shard_draw(change);
-}
-
 /*
- * Steps (ii) to (iv) of the slow path; false when there was not enough. Pools
- * with plenty are left to wait-free draws: whoever holds a shard of a short
- * pool may need one of theirs, and must not wait for us while we wait for him.
+ * Which pools have to be locked. Those with plenty are left to wait-free draws:
+ * whoever holds a shard of a short pool may need one of theirs, and must not
+ * wait for us while we wait for him. Returns how many are locked.
  */
-static bool
-draw_locked(int32 event_id, const PoolMove *moves, int count, TimestampTz now)
+static int
+plan_changes(const PoolMove *moves, int count, PoolMove *credits, int credit_count, PoolChange *changes)
 {
-	PoolMove   *credits;
-	int			credit_count;
-	PoolMove   *locked = palloc(sizeof(PoolMove) * count);
-	PoolMove   *unlocked;
-	int			locked_count = 0;
-	int			unlocked_count = 0;
-	Snapshot	snapshot;
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	int			locked = 0;
 
-	lock_event(event_id);
-	credit_count = take_back(event_id, now, PG_INT64_MAX, &credits);
-	unlocked = palloc(sizeof(PoolMove) * (count + credit_count));
-	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	for (int i = 0; i < count; i++)
 	{
-		PoolMove	change = moves[i];
-
-		change.quantity = take_credit(credits, credit_count, change.pool_id) - change.quantity;
-		if (shard_supply(&moves[i], snapshot) == SUPPLY_PLENTY)
-			unlocked[unlocked_count++] = change;
-		else
-			locked[locked_count++] = change;
+		changes[i] = (PoolChange) {.move = moves[i]};
+		changes[i].credit = take_credit(credits, credit_count, moves[i].pool_id);
+		changes[i].locked = shard_supply(&moves[i], snapshot) != SUPPLY_PLENTY;
+		locked += changes[i].locked;
 	}
 	UnregisterSnapshot(snapshot);
-	for (int i = 0; i < credit_count; i++)
-		if (credits[i].quantity > 0)
-			unlocked[unlocked_count++] = credits[i];
+	return locked;
+}
 
-	if (locked_count > 0 && !deal_locked(locked, locked_count))
-		return false;
-	for (int i = 0; i < unlocked_count; i++)
-		if (!change_unlocked(&unlocked[i]))
-			return false;
-	return true;
+/* Locks all shards of the pools that are to be locked, and counts; false when one has not enough. */
+static bool
+lock_and_count(PoolChange *changes, int count)
+{
+	PoolMove   *locked = palloc(sizeof(PoolMove) * count);
+	int			locked_count = 0;
+	bool		enough = true;
+	Datum		pools;
+
+	for (int i = 0; i < count; i++)
+		if (changes[i].locked)
+			locked[locked_count++] = changes[i].move;
+	pools = pool_array(locked, locked_count);
+	declare_lock(RANK_SHARD);
+	run_latest(&lock_shards, &pools, NULL);
+	for (int i = 0; i < count; i++)
+	{
+		PoolChange *change = &changes[i];
+		Datum		pool = Int64GetDatum(change->move.pool_id);
+
+		if (!change->locked)
+			continue;
+		change->is_gone = run_latest(&lock_pool, &pool, NULL) == 0;
+		change->free_seats = change->is_gone ? PG_INT32_MAX : DatumGetInt64(row_datum(0, 1)) + change->credit;
+		enough &= change->free_seats >= change->move.quantity;
+	}
+	return enough;
+}
+
+/* Sets the seats of a locked pool, some of which are drawn. */
+static void
+deal_locked(const PoolChange *change, int32 drawn)
+{
+	int64		net = change->free_seats - drawn;
+	Datum		values[2] = {Int64GetDatum(change->move.pool_id)};
+
+	tally_pool(change->move.pool_id, (int64) change->credit - drawn);
+	if (change->is_gone)
+		return;
+	values[1] = Int32GetDatum((int32) Max(-net, 0));
+	run_latest(&set_deficit, values, NULL);
+	values[1] = Int32GetDatum((int32) Max(net, 0));
+	run_latest(&deal_pool, values, NULL);
+}
+
+/* Gives a pool whose shards are not all locked its credit. */
+static void
+return_credit(PoolMove move, int32 credit)
+{
+	if (credit == 0)
+		return;
+	move.quantity = credit;
+	shard_return(&move);
+}
+
+/* Steps (ii) to (iv) of the slow path. Dead holds are taken back even when that is not enough yet. */
+static SlowOutcome
+draw_locked(int32 event_id, const PoolMove *moves, int count, TimestampTz now)
+{
+	PoolChange *changes = palloc0(sizeof(PoolChange) * count);
+	PoolMove   *credits;
+	int			credit_count;
+	bool		reclaimed;
+	bool		enough = true;
+
+	lock_event(event_id);
+	credit_count = take_back(event_id, now, RECLAIM_ROWS, &credits);
+	reclaimed = credit_count > 0;
+	if (plan_changes(moves, count, credits, credit_count, changes) > 0)
+		enough = lock_and_count(changes, count);
+	if (!enough && !reclaimed)
+		return SLOW_SHORT;
+	for (int i = 0; i < count; i++)
+		if (changes[i].locked)
+			deal_locked(&changes[i], enough ? moves[i].quantity : 0);
+		else
+			return_credit(moves[i], changes[i].credit);
+	for (int i = 0; i < credit_count; i++)
+		return_credit(credits[i], credits[i].quantity);
+	if (!enough)
+		return SLOW_RECLAIMED;
+	for (int i = 0; i < count; i++)
+		if (!changes[i].locked && !shard_draw(&moves[i]))
+			return SLOW_SHORT;
+	return SLOW_DRAWN;
 }
 
 /* Lets lock waits end after so many milliseconds, unless the caller has set less. */
@@ -335,19 +403,19 @@ limit_lock_waits(void)
 	return nest;
 }
 
-/* The slow path, whole or not at all. */
-static bool
+/* One round of the slow path; undone if it came to nothing. */
+static SlowOutcome
 draw_slow(int32 event_id, const PoolMove *moves, int count, TimestampTz now)
 {
 	Guard		guard;
-	volatile bool enough = false;
+	volatile SlowOutcome outcome = SLOW_SHORT;
 
 	guarded_begin(&guard);
 	PG_TRY();
 	{
 		int			nest = limit_lock_waits();
 
-		enough = draw_locked(event_id, moves, count, now);
+		outcome = draw_locked(event_id, moves, count, now);
 		AtEOXact_GUC(true, nest);
 	}
 	PG_CATCH();
@@ -356,24 +424,37 @@ draw_slow(int32 event_id, const PoolMove *moves, int count, TimestampTz now)
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
-	if (enough)
-		guarded_commit(&guard);
-	else
+	if (outcome == SLOW_SHORT)
 		guarded_rollback(&guard);
-	return enough;
+	else
+		guarded_commit(&guard);
+	return outcome;
 }
 
 /* Takes seats out of every pool of the moves, or refuses with sold_out and takes none. */
 void
 stock_draw(int32 event_id, const PoolMove *moves, int count, TimestampTz now)
 {
+	int			fruitless = 0;
+
 	if (count == 0 || draw_fast(event_id, moves, count, now))
 		return;
-	for (int round = 0; round < SLOW_PATH_ROUNDS; round++)
+	while (fruitless < SLOW_PATH_ROUNDS)
 	{
+		SlowOutcome outcome;
+
 		refuse_if_short(event_id, moves, count, now);
-		if (draw_slow(event_id, moves, count, now))
+		/* what a round before has locked is locked still */
+		(void) begin_locking(RANK_SHAPE);
+		outcome = draw_slow(event_id, moves, count, now);
+		if (outcome == SLOW_DRAWN)
+		{
+			count_event(DRAWN_SLOW);
 			return;
+		}
+		count_event(DRAWN_AGAIN);
+		fruitless += outcome == SLOW_SHORT;
+		CHECK_FOR_INTERRUPTS();
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
@@ -417,7 +498,7 @@ dvnt_release_expired_holds(PG_FUNCTION_ARGS)
 	if (max_rows < 1)
 		refuse(BAD_REQUEST, "\"argument\": \"max_rows\"", NULL, "max_rows is below 1");
 
-	SPI_connect();
+	begin_command();
 	values[0] = TimestampTzGetDatum(now);
 	values[1] = Int32GetDatum(max_rows);
 	count = run_latest(&events_with_dead, values, NULL);
@@ -430,6 +511,7 @@ dvnt_release_expired_holds(PG_FUNCTION_ARGS)
 		PoolMove   *credits;
 		int			credit_count;
 
+		(void) begin_locking(RANK_NONE);
 		/* somebody else sweeps this event: leave it to him */
 		if (!try_lock_event(events[i]))
 			continue;
@@ -465,7 +547,7 @@ dvnt_rebuild_stock(PG_FUNCTION_ARGS)
 	require_argument(fcinfo, 0, "event_id");
 	event_id = PG_GETARG_INT32(0);
 	event = Int32GetDatum(event_id);
-	SPI_connect();
+	begin_command();
 	lock_event(event_id);
 	run_latest(&make_missing_pools, &event, NULL);
 	pools = run_latest(&derive_pools, &event, NULL);

@@ -2,8 +2,10 @@
  * locks.c
  *		The advisory locks of the engine and their tags.
  *
- * Order, everywhere: user, shape, event; then hold rows, shards, rows of
- * public. The classes that plpgsql or the relay takes too are pairs of int4
+ * Order, everywhere: the row of a Stripe request or event, user, order, shape,
+ * event, hold rows, shards and their pool, rows of public. Each command begins
+ * anew. Under dvnt_ticketing.lock_witness a descent is an error, so that tests
+ * find what would be a rare deadlock in production. The classes that plpgsql or the relay takes too are pairs of int4
  * (pg_advisory_lock(int4, int4)); the others have a tag of their own, which no
  * SQL function can take.
  */
@@ -25,6 +27,34 @@
 #define TAG_USER 3
 #define TAG_WAITER 4
 
+/* Of the command that runs. */
+static LockRank highest_rank = RANK_NONE;
+
+static const char *const rank_names[] = {
+	"nothing", "a Stripe request", "the user", "an order", "the event's shape", "the event", "a hold", "a shard", "a row of public"
+};
+
+/* A command, or a step of its own in one, begins with no lock that counts (or goes back to one); the rank before. */
+LockRank
+begin_locking(LockRank rank)
+{
+	LockRank	before = highest_rank;
+
+	highest_rank = rank;
+	return before;
+}
+
+/* Says that a lock is about to be taken that may have to be waited for. */
+void
+declare_lock(LockRank rank)
+{
+	if (lock_witness_enabled && rank < highest_rank)
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("lock order: %s is locked after %s", rank_names[rank], rank_names[highest_rank])));
+	highest_rank = Max(highest_rank, rank);
+}
+
 /* A lock that the engine's plpgsql or the relay can take as well. */
 static void
 pair_tag(LOCKTAG *tag, uint32 class, uint32 key)
@@ -38,6 +68,7 @@ lock_user(const char *user_id, int32 event_id)
 {
 	LOCKTAG		tag;
 
+	declare_lock(RANK_USER);
 	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) event_id,
 						 DatumGetUInt32(hash_any((const unsigned char *) user_id, strlen(user_id))),
 						 TAG_USER);
@@ -50,6 +81,7 @@ lock_event(int32 event_id)
 {
 	LOCKTAG		tag;
 
+	declare_lock(RANK_EVENT);
 	pair_tag(&tag, LOCK_CLASS_EVENT, (uint32) event_id);
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 }
@@ -69,6 +101,7 @@ lock_shape_shared(int32 event_id)
 {
 	LOCKTAG		tag;
 
+	declare_lock(RANK_SHAPE);
 	pair_tag(&tag, LOCK_CLASS_SHAPE, (uint32) event_id);
 	(void) LockAcquire(&tag, ShareLock, false, false);
 }

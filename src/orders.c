@@ -303,6 +303,7 @@ order_apply(const pg_uuid_t *order_id, OrderEvent event, const char *source,
 	bool		was_held;
 	Datum		values[3];
 
+	declare_lock(RANK_ORDER);
 	if (run_latest(&lock_order, &id, NULL) == 0)
 		elog(ERROR, "order %s does not exist", uuid_text(order_id));
 	from = state_by_name(row_text(0, 1));
@@ -324,6 +325,7 @@ order_apply(const pg_uuid_t *order_id, OrderEvent event, const char *source,
 	if (to == ORDER_PAID)
 		become_paid(order_id, seats, was_held, now);
 	values[1] = CStringGetTextDatum(states[to].public_status);
+	declare_lock(RANK_PUBLIC);
 	run_latest(&project_state, values, NULL);
 	if (to == ORDER_REVIEW)
 	{
@@ -348,7 +350,7 @@ dvnt_order_status(PG_FUNCTION_ARGS)
 	require_argument(fcinfo, 0, "order_id");
 	order_id = PG_GETARG_UUID_P(0);
 	user_id = text_argument(fcinfo, 1, "user_id");
-	SPI_connect();
+	begin_command();
 	values[0] = UUIDPGetDatum(order_id);
 	values[1] = CStringGetTextDatum(user_id);
 	if (run_stable(&read_order, values, NULL) == 0)

@@ -9,7 +9,7 @@
 
 #include "lib/stringinfo.h"
 
-#include "refusal.h"
+#include "dvnt_ticketing.h"
 
 static const struct
 {
@@ -32,6 +32,12 @@ static const struct
 	[NOT_CONFIGURED] = {"not_configured", 503},
 };
 
+const char *
+refusal_name(RefusalReason reason)
+{
+	return reasons[reason].name;
+}
+
 /* SQLSTATE PTnnn of an HTTP status. */
 static int
 pt_sqlstate(int http_status)
@@ -46,6 +52,7 @@ refuse(RefusalReason reason, const char *figures, const char *hint, const char *
 	StringInfoData sentence;
 	int			needed;
 
+	count_event(COUNTER_REFUSED + reason);
 	initStringInfo(&sentence);
 	do
 	{

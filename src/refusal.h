@@ -26,7 +26,8 @@ typedef enum RefusalReason
 	SALE_CLOSED,				/* PT410 */
 	HOLD_EXPIRED,				/* PT410 */
 	INVALID_ITEMS,				/* PT422 */
-	NOT_CONFIGURED				/* PT503 */
+	NOT_CONFIGURED,				/* PT503 */
+	REFUSAL_REASON_COUNT
 } RefusalReason;
 
 /*
@@ -35,5 +36,8 @@ typedef enum RefusalReason
  */
 extern void refuse(RefusalReason reason, const char *figures, const char *hint,
 				   const char *message, ...) pg_attribute_printf(4, 5) pg_attribute_noreturn();
+
+/* The stable name of a reason. */
+extern const char *refusal_name(RefusalReason reason);
 
 #endif							/* DVNT_REFUSAL_H */

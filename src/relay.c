@@ -92,7 +92,7 @@ dvnt_relay_start(PG_FUNCTION_ARGS)
 
 	require_argument(fcinfo, 1, "livemode");
 	livemode = PG_GETARG_BOOL(1);
-	SPI_connect();
+	begin_command();
 	values[0] = CStringGetTextDatum(account);
 	values[1] = BoolGetDatum(livemode);
 	values[2] = Int64GetDatum((int64) GetSystemIdentifier());
@@ -208,7 +208,7 @@ dvnt_relay_claim(PG_FUNCTION_ARGS)
 	if (max_rows < 1 || length->time <= 0)
 		refuse(BAD_REQUEST, NULL, NULL, "max_rows and lease must be above zero");
 	InitMaterializedSRF(fcinfo, 0);
-	SPI_connect();
+	begin_command();
 	end = now + length->time;
 	ended[0] = TimestampTzGetDatum(now);
 	ended[1] = TimestampTzGetDatum(add_seconds(now, -UNKNOWN_AFTER_SECONDS));
@@ -448,6 +448,7 @@ lock_leased(Completion *completion, const pg_uuid_t *lease_token)
 {
 	Datum		id = UUIDPGetDatum(completion->id);
 
+	declare_lock(RANK_REQUEST);
 	if (run_latest(&lock_request, &id, NULL) == 0 || strcmp(row_text(0, 1), "leased") != 0 ||
 		memcmp(DatumGetUUIDP(row_datum(0, 2))->data, lease_token->data, UUID_LEN) != 0)
 		return false;
@@ -486,7 +487,7 @@ dvnt_relay_complete(PG_FUNCTION_ARGS)
 		completion.answer = parse_json_quietly(completion.body, completion.body_length);
 	}
 
-	SPI_connect();
+	begin_command();
 	if (lock_leased(&completion, PG_GETARG_UUID_P(1)))
 	{
 		verdict = judge_answer(&completion);

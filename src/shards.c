@@ -70,9 +70,15 @@ bool
 shard_draw(const PoolMove *move)
 {
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	bool		drawn = draw_from(move, true, snapshot) || draw_from(move, false, snapshot);
+	bool		home = draw_from(move, true, snapshot);
+	bool		drawn = home || draw_from(move, false, snapshot);
 
 	UnregisterSnapshot(snapshot);
+	if (drawn)
+	{
+		count_event(home ? DRAWN_FAST : DRAWN_STOLEN);
+		tally_pool(move->pool_id, -move->quantity);
+	}
 	return drawn;
 }
 
@@ -133,6 +139,9 @@ shard_return(PoolMove *move)
 	Datum		pool = Int64GetDatum(move->pool_id);
 	Datum		change[2] = {pool, Int32GetDatum(move->quantity)};
 
+	count_event(RETURNED);
+	tally_pool(move->pool_id, move->quantity);
+	declare_lock(RANK_SHARD);
 	if (run_latest(&pool_deficit, &pool, NULL) == 0)
 		return;					/* it became unlimited meanwhile */
 	move->shards = DatumGetInt16(row_datum(0, 2));

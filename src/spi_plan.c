@@ -18,6 +18,14 @@
 
 #include "dvnt_ticketing.h"
 
+/* Each command of the engine begins here and ends with SPI_finish. */
+void
+begin_command(void)
+{
+	(void) begin_locking(RANK_NONE);
+	SPI_connect();
+}
+
 /* Plans a statement on its first use, and again when its plan was lost. */
 static SPIPlanPtr
 ready_plan(KeptPlan *kept)
@@ -174,6 +182,7 @@ try_step(void (*step) (void *), void *argument)
 {
 	Guard		guard;
 	char	   *volatile failure = NULL;
+	LockRank	before = begin_locking(RANK_NONE);
 
 	guarded_begin(&guard);
 	PG_TRY();
@@ -195,5 +204,6 @@ try_step(void (*step) (void *), void *argument)
 		FreeErrorData(error);
 	}
 	PG_END_TRY();
+	(void) begin_locking(before);
 	return failure;
 }

@@ -66,14 +66,31 @@ keep_for_client(const pg_uuid_t *request_id, const char *user_id, const pg_uuid_
 	run_latest(&hand_off, values, nulls);
 }
 
-/* Ties the PaymentIntent to its order, and hears what was said of it before we knew it. */
 static void
-keep_intent(const pg_uuid_t *order_id, const char *payment_intent_id, TimestampTz now)
+lock_order(const pg_uuid_t *order_id)
 {
-	Datum		values[3] = {UUIDPGetDatum(order_id), CStringGetTextDatum(payment_intent_id), TimestampTzGetDatum(now)};
+	Datum		id = UUIDPGetDatum(order_id);
 
-	run_latest(&lock_order_of_object, values, NULL);
+	declare_lock(RANK_ORDER);
+	run_latest(&lock_order_of_object, &id, NULL);
+}
+
+/* Ties the PaymentIntent to its order, and hears what it says of itself and what was said of it before we knew it. */
+static void
+apply_intent(const pg_uuid_t *request_id, const pg_uuid_t *order_id, const char *user_id, const char *intent_id,
+			 Jsonb *intent, TimestampTz now)
+{
+	Datum		values[3] = {UUIDPGetDatum(order_id), CStringGetTextDatum(intent_id), TimestampTzGetDatum(now)};
+	char	   *client_secret;
+
+	lock_order(order_id);
 	run_latest(&keep_payment_intent, values, NULL);
+	/* in an answer that is applied late there is no secret any more: the buyer asks again for it */
+	if (payment_intent_says(order_id, intent, psprintf("request %s", uuid_text(request_id)), now) == ORDER_STAYED &&
+		(client_secret = json_string_at(intent, JSON_PATH("client_secret"))) != NULL)
+		keep_for_client(request_id, user_id, order_id, client_secret, NULL, now);
+	apply_parked_events(intent_id, now);
+	declare_lock(RANK_PUBLIC);
 	run_latest(&project_payment_intent, values, NULL);
 }
 
@@ -98,17 +115,7 @@ apply_stripe_answer(const char *kind, const pg_uuid_t *request_id, const char *o
 	else if (strcmp(kind, "create_ephemeral_key") == 0)
 		keep_for_client(request_id, user_id, &order_id, NULL, answer_field(answer, kind, "secret"), now);
 	else if (strcmp(kind, "create_payment_intent") == 0 || strcmp(kind, "get_payment_intent") == 0)
-	{
-		char	   *id = answer_field(answer, kind, "id");
-		char	   *client_secret;
-
-		keep_intent(&order_id, id, now);
-		/* in an answer that is applied late there is no secret any more: the buyer asks again for it */
-		if (payment_intent_says(&order_id, answer, psprintf("request %s", uuid_text(request_id)), now) == ORDER_STAYED &&
-			(client_secret = json_string_at(answer, JSON_PATH("client_secret"))) != NULL)
-			keep_for_client(request_id, user_id, &order_id, client_secret, NULL, now);
-		apply_parked_events(id, now);
-	}
+		apply_intent(request_id, &order_id, user_id, answer_field(answer, kind, "id"), answer, now);
 	else
 		elog(ERROR, "no effect is known for a request of kind \"%s\"", kind);
 }
@@ -142,13 +149,12 @@ payment_difference(const pg_uuid_t *order_id, Jsonb *intent)
 OrderOutcome
 payment_intent_says(const pg_uuid_t *order_id, Jsonb *intent, const char *source, TimestampTz now)
 {
-	Datum		id = UUIDPGetDatum(order_id);
 	char	   *status = json_string_at(intent, JSON_PATH("status"));
 	const char *difference;
 	Answer		detail;
 	int64		received;
 
-	run_latest(&lock_order_of_object, &id, NULL);
+	lock_order(order_id);
 	if (status == NULL || strcmp(status, "succeeded") != 0)
 		return ORDER_STAYED;
 	difference = payment_difference(order_id, intent);

@@ -315,6 +315,7 @@ receive_event(bytea *payload, TimestampTz now)
 	{
 		/* known; if it was parked, this delivery is a good moment to try again */
 		id = CStringGetTextDatum(event.id);
+		declare_lock(RANK_REQUEST);
 		if (run_latest(&lock_event_row, &id, NULL) == 0 || strcmp(row_text(0, 1), "parked") != 0)
 			return webhook_answer("duplicate", &event, NULL);
 	}
@@ -338,7 +339,7 @@ dvnt_stripe_webhook(PG_FUNCTION_ARGS)
 	if (VARSIZE_ANY_EXHDR(payload) > WEBHOOK_MAX_BYTES)
 		refuse(BAD_REQUEST, psprintf("\"limit\": %d", WEBHOOK_MAX_BYTES), NULL, "payload is longer than %d bytes", WEBHOOK_MAX_BYTES);
 	check_signature(payload, PG_GETARG_TEXT_PP(1), now);
-	SPI_connect();
+	begin_command();
 	result = SPI_datumTransfer(receive_event(payload, now), false, -1);
 	SPI_finish();
 	PG_RETURN_DATUM(result);

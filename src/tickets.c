@@ -137,6 +137,7 @@ issue_tickets(const pg_uuid_t *order_id, TimestampTz now)
 		ArrayType  *fees = DatumGetArrayTypePCopy(row_datum(row, 5));
 		int32	   *fee = (int32 *) ARR_DATA_PTR(fees);
 
+		tally_tier(DatumGetUUIDP(row_datum(row, 2)), DatumGetInt32(row_datum(row, 3)));
 		for (int k = 0; k < DatumGetInt32(row_datum(row, 3)); k++)
 			add_ticket(&columns, DatumGetInt16(row_datum(row, 1)), DatumGetUUIDP(row_datum(row, 2)),
 					   DatumGetInt32(row_datum(row, 6)), DatumGetInt16(row_datum(row, 7)),

@@ -176,9 +176,9 @@ END
 $$;
 
 -- The engine's own writes run as its owner and account for themselves.
-CREATE TRIGGER dvnt_follow_sale AFTER INSERT OR DELETE ON public.tickets
+CREATE OR REPLACE TRIGGER dvnt_follow_sale AFTER INSERT OR DELETE ON public.tickets
   FOR EACH ROW WHEN (current_user <> 'dvnt_ticketing_owner') EXECUTE FUNCTION ticketing.follow_ticket();
-CREATE TRIGGER dvnt_follow_change AFTER UPDATE OF status, ticket_type_id, event_id ON public.tickets
+CREATE OR REPLACE TRIGGER dvnt_follow_change AFTER UPDATE OF status, ticket_type_id, event_id ON public.tickets
   FOR EACH ROW WHEN (current_user <> 'dvnt_ticketing_owner' AND (OLD.status, OLD.ticket_type_id, OLD.event_id) IS DISTINCT FROM (NEW.status, NEW.ticket_type_id, NEW.event_id))
   EXECUTE FUNCTION ticketing.follow_ticket();
 
@@ -192,4 +192,17 @@ ON CONFLICT DO NOTHING;
 
 \ir ../lib/pools.sql
 SELECT ticketing.stock_derive(pool_id) FROM ticketing.stock_pools ORDER BY pool_id;
+
+-- The view calls through plpgsql, so that it does not hinder DROP EXTENSION.
+CREATE OR REPLACE FUNCTION ticketing.read_statistics() RETURNS TABLE (name text, count bigint, server_wide boolean) LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  RETURN QUERY SELECT * FROM ticketing.statistics();
+END
+$$;
+ALTER FUNCTION ticketing.read_statistics() OWNER TO dvnt_ticketing_owner;
+REVOKE ALL ON FUNCTION ticketing.read_statistics() FROM PUBLIC;
+CREATE OR REPLACE VIEW ticketing.stock_statistics WITH (security_invoker = true) AS SELECT * FROM ticketing.read_statistics();
+COMMENT ON VIEW ticketing.stock_statistics IS 'Draws by path and refusals by reason since the server was started: see the function ticketing.statistics.';
+ALTER VIEW ticketing.stock_statistics OWNER TO dvnt_ticketing_owner;
 COMMIT;

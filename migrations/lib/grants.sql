@@ -13,6 +13,7 @@ GRANT USAGE ON SCHEMA ticketing TO dvnt_ticketing_relay, dvnt_ticketing_cron;
 -- Edge functions: they have verified the session and tell who acts.
 GRANT EXECUTE ON FUNCTION
   ticketing.hold_tickets(text, integer, jsonb, interval, text),
+  ticketing.extend_hold(uuid, text),
   ticketing.release_hold(uuid, text),
   ticketing.availability(integer),
   ticketing.quote(integer, jsonb),

@@ -1,6 +1,8 @@
 BEGIN;
 \ir ../lib/armed.sql
 SET LOCAL lock_timeout = '2s';
+DROP VIEW IF EXISTS ticketing.stock_statistics;
+DROP FUNCTION IF EXISTS ticketing.read_statistics();
 DROP TRIGGER IF EXISTS dvnt_follow_sale ON public.tickets;
 DROP TRIGGER IF EXISTS dvnt_follow_change ON public.tickets;
 DROP FUNCTION IF EXISTS ticketing.follow_ticket(), ticketing.stock_derive(bigint), ticketing.stock_make_pool(integer, uuid, integer),

@@ -14,7 +14,7 @@ SELECT set_eq($$ SELECT callable('anon') $$, ARRAY['availability', 'quote'],
 SELECT set_eq($$ SELECT callable('authenticated') $$, ARRAY['availability', 'quote'],
   'authenticated may do no more: commands go through edge functions, which have verified the session');
 SELECT set_eq($$ SELECT callable('service_role') $$,
-  ARRAY['hold_tickets', 'release_hold', 'availability', 'quote', 'claim_free_tickets', 'create_payment_intent', 'await_stripe', 'order_status',
+  ARRAY['hold_tickets', 'extend_hold', 'release_hold', 'availability', 'quote', 'claim_free_tickets', 'create_payment_intent', 'await_stripe', 'order_status',
         'stripe_webhook', 'verify_ticket', 'is_genuine_ticket', 'ticket_qr_svg', 'ticket_qr_text', 'check_in', 'clock'],
   'service_role has the functions that edge functions call, and none of the relay''s, cron''s or owners''');
 SELECT set_eq($$ SELECT callable('dvnt_ticketing_relay') $$, ARRAY['relay_start', 'relay_claim', 'relay_complete'],
@@ -86,8 +86,8 @@ SELECT is_empty($$
 SELECT is_empty($$
   SELECT f.proname, c.proname FROM pg_proc f JOIN pg_proc c ON f.prosrc ~ ('\mticketing\.' || c.proname || '\M')
   WHERE f.pronamespace = 'ticketing'::regnamespace AND c.pronamespace = 'ticketing'::regnamespace
-    AND f.prolang <> c.prolang AND c.prolang = (SELECT oid FROM pg_language WHERE lanname = 'c') $$,
-  'not even by way of another function');
+    AND f.prolang <> c.prolang AND c.prolang = (SELECT oid FROM pg_language WHERE lanname = 'c') AND f.proname <> 'read_statistics' $$,
+  'not even by way of another function (read_statistics is a view''s)');
 
 SELECT * FROM finish();
 ROLLBACK;

@@ -31,6 +31,7 @@ SELECT name, statement FROM world, facts CROSS JOIN LATERAL (VALUES
   ('availability', format('SELECT * FROM ticketing.availability(%s)', event)),
   ('quote', format('SELECT ticketing.quote(%s, %L)', event, items(paid, 2))),
   ('hold_tickets', format('SELECT ticketing.hold_tickets(%L, %s, %L)', 'roles_other', event, items(paid, 1))),
+  ('extend_hold', format('SELECT ticketing.extend_hold((ticketing.hold_tickets(%L, %s, %L) ->> ''reservation_id'')::uuid, %1$L)', 'roles_extender', event, items(paid, 1))),
   ('release_hold', format('SELECT ticketing.release_hold(%L, %L)', reservation, 'roles_buyer')),
   ('claim_free_tickets', format('SELECT ticketing.claim_free_tickets(%L, %s, %L)', 'roles_other', event, items(free, 1))),
   ('create_payment_intent', format('SELECT ticketing.create_payment_intent(%L, %s, %L)', 'roles_other', event, items(paid, 1))),
@@ -49,6 +50,7 @@ SELECT name, statement FROM world, facts CROSS JOIN LATERAL (VALUES
   ('sweep_stripe', 'SELECT ticketing.sweep_stripe()'),
   ('prune', 'SELECT ticketing.prune()'),
   ('check_invariants', 'SELECT * FROM ticketing.check_invariants()'),
+  ('statistics', 'SELECT * FROM ticketing.statistics()'),
   ('rebuild_stock', format('SELECT ticketing.rebuild_stock(%s)', event)),
   ('sign_ticket', format('SELECT ticketing.sign_ticket(gen_random_uuid(), %s, ''\x0102030405060708'')', event)),
   ('stripe_form', 'SELECT ticketing.stripe_form(''{}'')')) c (name, statement);
