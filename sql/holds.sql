@@ -1,5 +1,6 @@
+-- Fixes its search_path itself where it runs a statement, which its usual path doesn't.
 CREATE FUNCTION ticketing.hold_tickets(user_id text, event_id integer, items jsonb, ttl interval DEFAULT NULL, request_id text DEFAULT NULL) RETURNS jsonb
-LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE c SECURITY DEFINER
 AS 'MODULE_PATHNAME', 'dvnt_hold_tickets';
 COMMENT ON FUNCTION ticketing.hold_tickets(text, integer, jsonb, interval, text) IS
 'Takes seats out of stock for a buyer, of one or several tiers of an event: all of them or none.
@@ -11,10 +12,10 @@ CREATE FUNCTION ticketing.extend_hold(reservation_id uuid, user_id text) RETURNS
 LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'dvnt_extend_hold';
 COMMENT ON FUNCTION ticketing.extend_hold(uuid, text) IS
-'Lets a live hold live on: for the usual time from now, but never longer than dvnt_ticketing.hold_max_age after it was made. It is never shortened; a call that is refused changes nothing.
+'Lets a live hold live on: for the usual time from now, but never longer than dvnt_ticketing.hold_max_age after it was made. It is never shortened, and a call that is refused changes nothing.
 Arguments: reservation_id; user_id, its owner.
-Result: reservation_id, expires_at (the hold is live before that instant), items.
-Errors: PT400 bad_request (an argument is NULL); PT404 not_found (unknown, or somebody else''s); PT409 limit_reached (it has its maximum age already; with max_age_seconds), already_done (it is paid), wrong_state (an order stands behind it); PT410 hold_expired.';
+Result: reservation_id; expires_at; items, each tier once.
+Errors: PT400 bad_request (an argument is NULL, or user_id empty); PT404 not_found (unknown, or somebody else''s); PT409 limit_reached (it has its maximum age already, with max_age_seconds); PT409 already_done (it is paid); PT409 wrong_state (an order stands behind it, with order_id); PT410 hold_expired; 40001, 40P01: try again.';
 
 CREATE FUNCTION ticketing.release_hold(reservation_id uuid, user_id text) RETURNS jsonb
 LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp

@@ -46,7 +46,19 @@ optional_text(FunctionCallInfo fcinfo, int number)
 char *
 uuid_text(const pg_uuid_t *id)
 {
-	return DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(id)));
+	static const char digits[] = "0123456789abcdef";
+	char	   *text = palloc(37);
+	char	   *next = text;
+
+	for (int i = 0; i < UUID_LEN; i++)
+	{
+		if (i == 4 || i == 6 || i == 8 || i == 10)
+			*next++ = '-';
+		*next++ = digits[id->data[i] >> 4];
+		*next++ = digits[id->data[i] & 15];
+	}
+	*next = '\0';
+	return text;
 }
 
 /* Reads a uuid in its usual form, 8-4-4-4-12 hex digits; false for anything else. */

@@ -203,8 +203,7 @@ find_pool(int32 event_id, const pg_uuid_t *tier, Snapshot snapshot)
 	PoolRef		pool = {0};
 	RowScan		scan;
 
-	row_scan_begin(&scan, &stock_pools, 0, snapshot, keys, 2);
-	if (row_scan_next(&scan))
+	if (row_find(&scan, &stock_pools, 0, snapshot, keys, 2))
 	{
 		pool.pool_id = DatumGetInt64(row_scan_datum(&scan, POOL_ID));
 		pool.shards = DatumGetInt16(row_scan_datum(&scan, POOL_SHARDS));
@@ -222,8 +221,7 @@ load_event(Cart *cart, Snapshot snapshot)
 	bool		isnull;
 	Datum		value;
 
-	row_scan_begin(&scan, &events, 0, snapshot, &key, 1);
-	if (!row_scan_next(&scan))
+	if (!row_find(&scan, &events, 0, snapshot, &key, 1))
 		refuse(NOT_FOUND, psprintf("\"event_id\": %d", cart->event_id), NULL,
 			   "event %d does not exist", cart->event_id);
 	value = row_scan_value(&scan, EVENT_TICKETING_ENABLED, &isnull);
@@ -233,8 +231,7 @@ load_event(Cart *cart, Snapshot snapshot)
 	row_scan_end(&scan);
 
 	key.column = SETTINGS_EVENT_ID;
-	row_scan_begin(&scan, &event_settings, 0, snapshot, &key, 1);
-	if (row_scan_next(&scan))
+	if (row_find(&scan, &event_settings, 0, snapshot, &key, 1))
 	{
 		value = row_scan_value(&scan, SETTINGS_HOLD_TTL, &isnull);
 		cart->has_hold_ttl = !isnull;
@@ -269,8 +266,7 @@ load_item(Cart *cart, CartItem *item, Snapshot snapshot)
 	bool		isnull;
 	Datum		value;
 
-	row_scan_begin(&scan, &ticket_types, 0, snapshot, &key, 1);
-	if (!row_scan_next(&scan))
+	if (!row_find(&scan, &ticket_types, 0, snapshot, &key, 1))
 		refuse(NOT_FOUND, psprintf("\"ticket_type_id\": \"%s\"", uuid_text(&item->ticket_type_id)), NULL,
 			   "ticket type %s does not exist", uuid_text(&item->ticket_type_id));
 	if (DatumGetInt32(row_scan_datum(&scan, TIER_EVENT_ID)) != cart->event_id)
@@ -355,17 +351,25 @@ cart_load_latest(Cart *cart)
 	UnregisterSnapshot(snapshot);
 }
 
-/* Loads the cart for a draw: nobody can make a pool between here and our commit. */
-void
+/*
+ * Loads the cart for a draw: nobody can make a pool between here and our
+ * commit. Returns the snapshot that it was read with, registered.
+ */
+Snapshot
 cart_load_for_sale(Cart *cart)
 {
-	cart_load_latest(cart);
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+
+	cart_load(cart, snapshot);
 	if (!cart_is_fully_pooled(cart))
 	{
 		lock_shape_shared(cart->event_id);
-		cart_load_latest(cart);
+		UnregisterSnapshot(snapshot);
+		snapshot = RegisterSnapshot(GetLatestSnapshot());
+		cart_load(cart, snapshot);
 	}
 	check_pools(cart);
+	return snapshot;
 }
 
 /* Refuses what is not on sale at this instant. */

@@ -230,15 +230,17 @@ static Cart *
 held_cart(const PaymentCall *call, PayableOrder *order, TimestampTz now)
 {
 	Cart	   *cart;
+	Snapshot	snapshot;
 	bool		has_order;
 	pg_uuid_t	other_order;
 
 	if (call->reservation_id == NULL)
 	{
 		cart = call->items;
-		cart_load_for_sale(cart);
+		snapshot = cart_load_for_sale(cart);
 		cart_check_on_sale(cart, now);
-		order->reservation_id = *hold_cart(cart, call->user_id, now, NULL, &order->expires_at);
+		order->reservation_id = *hold_cart(cart, call->user_id, now, NULL, snapshot, &order->expires_at);
+		UnregisterSnapshot(snapshot);
 		return cart;
 	}
 	cart = cart_of_reservation(call->reservation_id, call->user_id, call->event_id, now,
@@ -397,16 +399,18 @@ claim(Cart *cart, const char *user_id)
 	char		currency[4];
 	PoolMove   *moves;
 	int			move_count;
+	Snapshot	snapshot;
 	TimestampTz now;
 	Datum		id;
 	Answer		answer;
 
-	cart_load_for_sale(cart);
+	snapshot = cart_load_for_sale(cart);
 	now = engine_now();
 	cart_check_on_sale(cart, now);
 	check_free(cart);
 	cart_quote(cart, &quote, currency);
-	check_user_limits(cart, user_id, now);
+	check_user_limits(cart, user_id, now, snapshot);
+	UnregisterSnapshot(snapshot);
 	order.user_id = user_id;
 	order.cart = cart;
 	order.quote = &quote;

@@ -26,6 +26,13 @@ backend_slot(void)
 #endif
 }
 
+/* Where a relation is stored. */
+#if PG_VERSION_NUM >= 160000
+#define relation_locator(relation) ((relation)->rd_locator)
+#else
+#define relation_locator(relation) ((relation)->rd_node)
+#endif
+
 /* PG_MODULE_MAGIC_EXT names the module from 18 on. */
 #if PG_VERSION_NUM >= 180000
 #define DVNT_MODULE_MAGIC PG_MODULE_MAGIC_EXT(.name = "dvnt_ticketing", .version = "1.0")

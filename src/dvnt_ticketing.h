@@ -68,6 +68,8 @@ typedef struct KeptPlan
 	}
 
 extern void begin_command(void);
+extern int	fix_search_path(void);
+extern void unfix_search_path(int nest);
 extern uint64 run_latest(KeptPlan *plan, const Datum *values, const char *nulls);
 extern uint64 run_stable(KeptPlan *plan, const Datum *values, const char *nulls);
 extern Datum row_value(uint64 row, int column, bool *isnull);
@@ -243,7 +245,7 @@ extern void cart_sort(Cart *cart);
 extern void cart_load(Cart *cart, Snapshot snapshot);
 extern void cart_load_latest(Cart *cart);
 extern char *cart_payee(const Cart *cart, Snapshot snapshot);
-extern void cart_load_for_sale(Cart *cart);
+extern Snapshot cart_load_for_sale(Cart *cart);
 extern void cart_check_on_sale(const Cart *cart, TimestampTz now);
 extern void cart_quote(const Cart *cart, FeeQuote *quote, char currency[4]);
 extern void cart_answer_items(Answer *answer, const Cart *cart);
@@ -271,6 +273,7 @@ typedef enum Supply
 } Supply;
 
 extern bool shard_draw(const PoolMove *move);
+extern bool shard_is_rich(const PoolMove *move, Snapshot snapshot);
 extern Supply shard_supply(const PoolMove *move, Snapshot snapshot);
 extern int64 shard_sum(const PoolMove *move, Snapshot snapshot);
 extern void shard_return(PoolMove *move);
@@ -288,9 +291,9 @@ extern void stock_return(PoolMove *moves, int count);
 
 /*-- holds.c --*/
 
-extern void check_user_limits(const Cart *cart, const char *user_id, TimestampTz now);
+extern void check_user_limits(const Cart *cart, const char *user_id, TimestampTz now, Snapshot snapshot);
 extern pg_uuid_t *hold_cart(const Cart *cart, const char *user_id, TimestampTz now,
-							const Interval *ttl, TimestampTz *expires_at);
+							const Interval *ttl, Snapshot snapshot, TimestampTz *expires_at);
 extern Cart *cart_of_reservation(const pg_uuid_t *reservation_id, const char *user_id,
 								 int32 event_id, TimestampTz now, TimestampTz *expires_at,
 								 pg_uuid_t *order_id, bool *has_order);

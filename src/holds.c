@@ -26,7 +26,7 @@ enum
 static KnownTable ticket_holds = {
 	.schema = "ticketing", .name = "ticket_holds",
 	.columns = {"id", "reservation_id", "event_id", "ticket_type_id", "user_id", "quantity", "status", "expires_at", "created_at", "order_id"},
-	.indexes = {"ticket_holds_live_of_user"}
+	.indexes = {"ticket_holds_live_of_user", "ticket_holds_due"}
 };
 
 enum
@@ -158,22 +158,22 @@ cart_has_limits(const Cart *cart)
 	return false;
 }
 
-/* Refuses what would put the user above a tier's limit; the caller holds the user's lock. */
+/*
+ * Refuses what would put the user above a tier's limit; the caller holds the
+ * user's lock, and the snapshot is younger than that.
+ */
 void
-check_user_limits(const Cart *cart, const char *user_id, TimestampTz now)
+check_user_limits(const Cart *cart, const char *user_id, TimestampTz now, Snapshot snapshot)
 {
 	UserShare  *shares;
-	Snapshot	snapshot;
 	Datum		user;
 
 	if (!cart_has_limits(cart))
 		return;
 	shares = palloc0(sizeof(UserShare) * cart->item_count);
 	user = CStringGetTextDatum(user_id);
-	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	sum_held(cart, user, now, snapshot, shares);
 	count_owned(cart, user, snapshot, shares);
-	UnregisterSnapshot(snapshot);
 	for (int i = 0; i < cart->item_count; i++)
 	{
 		const CartItem *item = &cart->items[i];
@@ -217,7 +217,7 @@ hold_seconds(const Cart *cart, const Interval *ttl)
 
 /* Draws the cart's seats and records the hold; the caller holds the user's lock. */
 pg_uuid_t *
-hold_cart(const Cart *cart, const char *user_id, TimestampTz now, const Interval *ttl, TimestampTz *expires_at)
+hold_cart(const Cart *cart, const char *user_id, TimestampTz now, const Interval *ttl, Snapshot snapshot, TimestampTz *expires_at)
 {
 	pg_uuid_t  *reservation_id = new_uuid();
 	PoolMove   *moves;
@@ -226,7 +226,7 @@ hold_cart(const Cart *cart, const char *user_id, TimestampTz now, const Interval
 	bool		nulls[HOLD_COLUMNS] = {false};
 
 	*expires_at = add_seconds(now, hold_seconds(cart, ttl));
-	check_user_limits(cart, user_id, now);
+	check_user_limits(cart, user_id, now, snapshot);
 	move_count = cart_moves(cart, &moves);
 	stock_draw(cart->event_id, moves, move_count, now);
 
@@ -326,6 +326,20 @@ convert_holds(const pg_uuid_t *order_id, TimestampTz now)
 	return seats;
 }
 
+/* Text that differs when the arguments of two calls differ. */
+static const char *
+hold_arguments(const Cart *cart, const Interval *ttl)
+{
+	Answer		arguments;
+
+	answer_begin(&arguments);
+	answer_int(&arguments, "event_id", cart->event_id);
+	cart_answer_items(&arguments, cart);
+	if (ttl != NULL)
+		answer_text(&arguments, "ttl", DatumGetCString(DirectFunctionCall1(interval_out, IntervalPGetDatum(ttl))));
+	return answer_end(&arguments);
+}
+
 PG_FUNCTION_INFO_V1(dvnt_hold_tickets);
 
 /* hold_tickets(user_id, event_id, items, ttl, request_id) → jsonb */
@@ -334,12 +348,14 @@ dvnt_hold_tickets(PG_FUNCTION_ARGS)
 {
 	char	   *user_id = text_argument(fcinfo, 0, "user_id");
 	Interval   *ttl = PG_ARGISNULL(3) ? NULL : PG_GETARG_INTERVAL_P(3);
+	char	   *request_id = optional_text(fcinfo, 4);
+	int			nest = 0;
 	RememberedCall call;
 	Cart	   *cart;
+	Snapshot	snapshot;
 	TimestampTz now;
 	TimestampTz expires_at;
 	pg_uuid_t  *reservation_id;
-	Answer		arguments;
 	Answer		answer;
 	Datum		result;
 
@@ -348,20 +364,19 @@ dvnt_hold_tickets(PG_FUNCTION_ARGS)
 	cart = cart_parse(PG_GETARG_INT32(1), PG_GETARG_JSONB_P(2));
 
 	begin_command();
-	answer_begin(&arguments);
-	answer_int(&arguments, "event_id", cart->event_id);
-	cart_answer_items(&arguments, cart);
-	if (ttl != NULL)
-		answer_text(&arguments, "ttl", DatumGetCString(DirectFunctionCall1(interval_out, IntervalPGetDatum(ttl))));
-	remembered_call(&call, "hold_tickets", user_id, optional_text(fcinfo, 4), answer_end(&arguments));
+	if (request_id != NULL)
+		nest = fix_search_path();
+	remembered_call(&call, "hold_tickets", user_id, request_id,
+					request_id == NULL ? NULL : hold_arguments(cart, ttl));
 
 	lock_user(user_id, cart->event_id);
 	if (!recall_answer(&call, &result))
 	{
-		cart_load_for_sale(cart);
+		snapshot = cart_load_for_sale(cart);
 		now = engine_now();
 		cart_check_on_sale(cart, now);
-		reservation_id = hold_cart(cart, user_id, now, ttl, &expires_at);
+		reservation_id = hold_cart(cart, user_id, now, ttl, snapshot, &expires_at);
+		UnregisterSnapshot(snapshot);
 		answer_begin(&answer);
 		answer_uuid(&answer, "reservation_id", reservation_id);
 		answer_time(&answer, "expires_at", expires_at);
@@ -371,6 +386,8 @@ dvnt_hold_tickets(PG_FUNCTION_ARGS)
 	}
 	result = SPI_datumTransfer(result, false, -1);
 	SPI_finish();
+	if (request_id != NULL)
+		unfix_search_path(nest);
 	PG_RETURN_DATUM(result);
 }
 

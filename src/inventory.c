@@ -6,9 +6,9 @@
  * are taken back, ticket_holds. Locks, in this order: the event's sweep lock
  * (slow path alone), dead holds by id, shards by (pool, shard), pools by id.
  *
- * Fast path: one statement per pool takes from one shard, the backend's home
- * shard first, and never waits (SKIP LOCKED). Slow path: when no single shard
- * has enough, the event's dead holds are taken back, all shards of the pools
+ * Fast path: from each pool one shard is drawn, the backend's home shard first,
+ * without a statement and without ever waiting. Slow path: when no single shard
+ * has enough, dead holds of the event are taken back, all shards of the pools
  * are locked and dealt anew. Only the slow path waits, and 2 s at most.
  */
 #include "postgres.h"
@@ -186,6 +186,36 @@ draw_guarded(const PoolMove *moves, int count)
 	return enough;
 }
 
+/* How the pools of a cart stand for the fast path. */
+typedef struct Outlook
+{
+	bool		some_none;		/* a pool has no shard with enough */
+	int			scarce_count;
+	int			scarce;			/* the last of these, or -1 */
+} Outlook;
+
+/* Looks at the pools; only those whose home shard is not rich are looked at as a whole. */
+static Outlook
+look_at_pools(const PoolMove *moves, int count)
+{
+	Outlook		outlook = {.scarce = -1};
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+
+	for (int i = 0; i < count; i++)
+	{
+		Supply		supply = shard_is_rich(&moves[i], snapshot) ? SUPPLY_PLENTY : shard_supply(&moves[i], snapshot);
+
+		outlook.some_none |= supply == SUPPLY_NONE;
+		if (supply == SUPPLY_SCARCE)
+		{
+			outlook.scarce = i;
+			outlook.scarce_count++;
+		}
+	}
+	UnregisterSnapshot(snapshot);
+	return outlook;
+}
+
 /*
  * The fast path; all pools or none. A subtransaction is made only where
  * something can fail halfway: with one scarce pool at most, that one is drawn
@@ -194,35 +224,19 @@ draw_guarded(const PoolMove *moves, int count)
 static bool
 draw_fast(int32 event_id, const PoolMove *moves, int count, TimestampTz now)
 {
-	Snapshot	snapshot;
-	int			scarce = -1;
-	int			scarce_count = 0;
+	Outlook		outlook;
 
 	if (count == 1)
 		return shard_draw(&moves[0]);
-	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	for (int i = 0; i < count; i++)
-	{
-		Supply		supply = shard_supply(&moves[i], snapshot);
-
-		if (supply == SUPPLY_NONE)
-		{
-			UnregisterSnapshot(snapshot);
-			return false;
-		}
-		if (supply == SUPPLY_SCARCE)
-		{
-			scarce = i;
-			scarce_count++;
-		}
-	}
-	UnregisterSnapshot(snapshot);
-	if (scarce_count > 1)
+	outlook = look_at_pools(moves, count);
+	if (outlook.some_none)
+		return false;
+	if (outlook.scarce_count > 1)
 		return draw_guarded(moves, count);
-	if (scarce >= 0 && !shard_draw(&moves[scarce]))
+	if (outlook.scarce_count == 1 && !shard_draw(&moves[outlook.scarce]))
 		return false;
 	for (int i = 0; i < count; i++)
-		if (i != scarce)
+		if (i != outlook.scarce)
 			draw_from_plenty(event_id, &moves[i], now);
 	return true;
 }
@@ -431,19 +445,16 @@ draw_slow(int32 event_id, const PoolMove *moves, int count, TimestampTz now)
 	return outcome;
 }
 
-/* Takes seats out of every pool of the moves, or refuses with sold_out and takes none. */
-void
-stock_draw(int32 event_id, const PoolMove *moves, int count, TimestampTz now)
+/* The slow path: rounds of it until the seats are drawn or known not to be there. */
+static void
+draw_repeatedly(int32 event_id, const PoolMove *moves, int count, TimestampTz now)
 {
 	int			fruitless = 0;
 
-	if (count == 0 || draw_fast(event_id, moves, count, now))
-		return;
 	while (fruitless < SLOW_PATH_ROUNDS)
 	{
 		SlowOutcome outcome;
 
-		refuse_if_short(event_id, moves, count, now);
 		/* what a round before has locked is locked still */
 		(void) begin_locking(RANK_SHAPE);
 		outcome = draw_slow(event_id, moves, count, now);
@@ -455,11 +466,26 @@ stock_draw(int32 event_id, const PoolMove *moves, int count, TimestampTz now)
 		count_event(DRAWN_AGAIN);
 		fruitless += outcome == SLOW_SHORT;
 		CHECK_FOR_INTERRUPTS();
+		refuse_if_short(event_id, moves, count, now);
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 			 errmsg("could not draw from the stock of event %d: others were faster each time", event_id),
 			 errhint("Try again.")));
+}
+
+/* Takes seats out of every pool of the moves, or refuses with sold_out and takes none. */
+void
+stock_draw(int32 event_id, const PoolMove *moves, int count, TimestampTz now)
+{
+	int			nest;
+
+	if (count == 0 || draw_fast(event_id, moves, count, now))
+		return;
+	refuse_if_short(event_id, moves, count, now);
+	nest = fix_search_path();
+	draw_repeatedly(event_id, moves, count, now);
+	unfix_search_path(nest);
 }
 
 /* Gives seats back to their pools, in pool order. */

@@ -20,10 +20,14 @@
 #include "catalog/pg_am.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
+#include "storage/bufmgr.h"
+#include "storage/lmgr.h"
+#include "utils/fmgroids.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/uuid.h"
 
 #include "compat.h"
 #include "rows.h"
@@ -39,7 +43,10 @@ forget_table(Datum argument, Oid relation_id)
 {
 	for (int i = 0; i < found_count; i++)
 		if (relation_id == InvalidOid || found_tables[i]->relation_id == relation_id)
+		{
 			found_tables[i]->relation_id = InvalidOid;
+			memset(found_tables[i]->hints, 0, sizeof(found_tables[i]->hints));
+		}
 }
 
 /* Hears of changes to the table from now on. */
@@ -79,6 +86,48 @@ find_leading_index(Relation relation, AttrNumber attribute)
 	return best;
 }
 
+/* Whether entries in an index are made from columns alone, for every row that we insert. */
+static bool
+plan_entry(KnownTable *table, Relation index, IndexEntry *entry)
+{
+	Form_pg_index form = index->rd_index;
+	bool		known = false;
+
+	for (int i = 0; i < KNOWN_MAX_INDEXES && table->indexes[i] != NULL; i++)
+		known |= table->index_ids[i] == RelationGetRelid(index);
+	if (index->rd_rel->relam != BTREE_AM_OID || !form->indisready || !form->indimmediate || form->indisexclusion ||
+		!heap_attisnull(index->rd_indextuple, Anum_pg_index_indexprs, NULL) ||
+		(!known && !heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL)))
+		return false;
+	entry->index_id = RelationGetRelid(index);
+	entry->unique = form->indisunique;
+	entry->column_count = form->indnatts;
+	memcpy(entry->attributes, form->indkey.values, sizeof(AttrNumber) * form->indnatts);
+	return true;
+}
+
+/* Plans how a row gets its index entries. */
+static void
+plan_entries(KnownTable *table, Relation relation)
+{
+	List	   *indexes = RelationGetIndexList(relation);
+	ListCell   *cell;
+
+	table->entry_count = 0;
+	foreach(cell, indexes)
+	{
+		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
+
+		if (table->entry_count >= 0 && table->entry_count < KNOWN_MAX_ENTRIES &&
+			plan_entry(table, index, &table->entries[table->entry_count]))
+			table->entry_count++;
+		else
+			table->entry_count = -1;
+		index_close(index, AccessShareLock);
+	}
+	list_free(indexes);
+}
+
 /* Finds the table's columns and indexes. */
 static void
 find_table(KnownTable *table)
@@ -114,36 +163,33 @@ find_table(KnownTable *table)
 					 errmsg("index \"%s.%s\" does not exist", table->schema, name),
 					 errhint("Create it as the migrations do.")));
 	}
+	plan_entries(table, relation);
 	table->relation_id = relation_id;
 	table_close(relation, NoLock);
 }
 
-/* Opens the table; what we know of it is right once the lock is held. */
+/* Opens the table, with a lock that lasts as a statement's does; what we know of it is right once that is held. */
 static Relation
 open_known(KnownTable *table, LOCKMODE mode)
 {
 	for (;;)
 	{
-		Relation	relation;
+		Oid			relation_id;
 
 		if (!OidIsValid(table->relation_id))
 			find_table(table);
-		relation = try_relation_open(table->relation_id, mode);
-		if (relation != NULL && OidIsValid(table->relation_id))
-			return relation;
-		if (relation != NULL)
-			table_close(relation, mode);
-		table->relation_id = InvalidOid;
+		relation_id = table->relation_id;
+		LockRelationOid(relation_id, mode);
+		if (table->relation_id == relation_id)
+			return table_open(relation_id, NoLock);
+		UnlockRelationOid(relation_id, mode);
 	}
 }
 
-void
-row_scan_begin(RowScan *scan, KnownTable *table, int index, Snapshot snapshot, const RowKey *keys, int key_count)
+/* Our keys as PostgreSQL's. */
+static void
+make_scan_keys(ScanKey scan_keys, KnownTable *table, Relation relation, const RowKey *keys, int key_count)
 {
-	ScanKeyData scan_keys[KNOWN_MAX_COLUMNS];
-
-	scan->table = table;
-	scan->relation = open_known(table, AccessShareLock);
 	for (int i = 0; i < key_count; i++)
 	{
 		AttrNumber	attribute = table->attributes[keys[i].column];
@@ -151,12 +197,147 @@ row_scan_begin(RowScan *scan, KnownTable *table, int index, Snapshot snapshot, c
 
 		ScanKeyEntryInitialize(&scan_keys[i], is_null ? SK_ISNULL | SK_SEARCHNULL : 0, attribute,
 							   is_null ? InvalidStrategy : keys[i].strategy ? keys[i].strategy : BTEqualStrategyNumber, InvalidOid,
-							   TupleDescAttr(RelationGetDescr(scan->relation), attribute - 1)->attcollation,
+							   TupleDescAttr(RelationGetDescr(relation), attribute - 1)->attcollation,
 							   keys[i].comparison, keys[i].value);
 	}
-	scan->scan = systable_beginscan(scan->relation, table->index_ids[index], OidIsValid(table->index_ids[index]),
-									snapshot, key_count, scan_keys);
+}
+
+/* Begins the index scan of a relation that is open. */
+static void
+begin_index_scan(RowScan *scan, int index, Snapshot snapshot, const RowKey *keys, int key_count)
+{
+	ScanKeyData scan_keys[KNOWN_MAX_COLUMNS];
+	Oid			index_id = scan->table->index_ids[index];
+
+	make_scan_keys(scan_keys, scan->table, scan->relation, keys, key_count);
+	scan->scan = systable_beginscan(scan->relation, index_id, OidIsValid(index_id), snapshot, key_count, scan_keys);
 	scan->row = NULL;
+}
+
+void
+row_scan_begin(RowScan *scan, KnownTable *table, int index, Snapshot snapshot, const RowKey *keys, int key_count)
+{
+	scan->table = table;
+	scan->relation = open_known(table, AccessShareLock);
+	begin_index_scan(scan, index, snapshot, keys, key_count);
+}
+
+/* A hash of keys that are numbers and uuids. */
+static uint64
+hash_keys(const RowKey *keys, int key_count)
+{
+	uint64		hash = 0;
+
+	for (int i = 0; i < key_count; i++)
+	{
+		uint64		parts[2] = {(uint64) keys[i].value, 0};
+
+		if (keys[i].comparison == F_UUID_EQ)
+			memcpy(parts, DatumGetUUIDP(keys[i].value)->data, UUID_LEN);
+		for (int k = 0; k < 2; k++)
+		{
+			hash = (hash ^ parts[k]) * UINT64CONST(0x9E3779B97F4A7C15);
+			hash ^= hash >> 32;
+		}
+	}
+	return hash;
+}
+
+/* Whether a value is that of a key. */
+static bool
+is_equal(const RowKey *key, Datum value)
+{
+	switch (key->comparison)
+	{
+		case F_INT2EQ:
+			return DatumGetInt16(value) == DatumGetInt16(key->value);
+		case F_INT4EQ:
+			return DatumGetInt32(value) == DatumGetInt32(key->value);
+		case F_INT8EQ:
+			return DatumGetInt64(value) == DatumGetInt64(key->value);
+		case F_UUID_EQ:
+			return memcmp(DatumGetUUIDP(value)->data, DatumGetUUIDP(key->value)->data, UUID_LEN) == 0;
+		default:
+			elog(ERROR, "function %u does not compare a key", key->comparison);
+	}
+}
+
+/* Whether a row has the keys. */
+static bool
+has_keys(RowScan *scan, const RowKey *keys, int key_count)
+{
+	for (int i = 0; i < key_count; i++)
+	{
+		bool		isnull;
+		Datum		value = row_scan_value(scan, keys[i].column, &isnull);
+
+		if (isnull != !OidIsValid(keys[i].comparison) || (!isnull && !is_equal(&keys[i], value)))
+			return false;
+	}
+	return true;
+}
+
+/* Looks for the row where it was the last time. */
+static bool
+find_by_hint(RowScan *scan, const RowHint *hint, Snapshot snapshot, const RowKey *keys, int key_count)
+{
+	ItemPointerData position = hint->root;
+	bool		found;
+
+	if (!ItemPointerIsValid(&position) ||
+		!ReadRecentBuffer(relation_locator(scan->relation), MAIN_FORKNUM, ItemPointerGetBlockNumber(&position), hint->buffer))
+		return false;
+	scan->buffer = hint->buffer;
+	LockBuffer(scan->buffer, BUFFER_LOCK_SHARE);
+	found = heap_hot_search_buffer(&position, scan->relation, scan->buffer, snapshot, &scan->hinted, NULL, true);
+	LockBuffer(scan->buffer, BUFFER_LOCK_UNLOCK);
+	scan->row = &scan->hinted;
+	if (found && has_keys(scan, keys, key_count))
+		return true;
+	ReleaseBuffer(scan->buffer);
+	return false;
+}
+
+/* Remembers where the present row is: the first version of its chain on the page, which is what an index points to. */
+static void
+remember_row(RowScan *scan, RowHint *hint, uint64 hash)
+{
+	OffsetNumber roots[MaxHeapTuplesPerPage];
+
+	hint->hash = hash;
+	hint->root = scan->row->t_self;
+	hint->buffer = ReadBuffer(scan->relation, ItemPointerGetBlockNumber(&hint->root));
+	if (HeapTupleIsHeapOnly(scan->row))
+	{
+		LockBuffer(hint->buffer, BUFFER_LOCK_SHARE);
+		heap_get_root_tuples(BufferGetPage(hint->buffer), roots);
+		LockBuffer(hint->buffer, BUFFER_LOCK_UNLOCK);
+		ItemPointerSetOffsetNumber(&hint->root, roots[ItemPointerGetOffsetNumber(&hint->root) - 1]);
+	}
+	ReleaseBuffer(hint->buffer);
+}
+
+/*
+ * Finds the one row with the keys, a unique key of the table: numbers and
+ * uuids. False: there is none. To be ended with row_scan_end in either case.
+ */
+bool
+row_find(RowScan *scan, KnownTable *table, int index, Snapshot snapshot, const RowKey *keys, int key_count)
+{
+	uint64		hash = hash_keys(keys, key_count);
+	RowHint    *hint = &table->hints[hash % KNOWN_HINTS];
+
+	scan->table = table;
+	scan->relation = open_known(table, AccessShareLock);
+	scan->scan = NULL;
+	if (hint->hash == hash && find_by_hint(scan, hint, snapshot, keys, key_count))
+		return true;
+	begin_index_scan(scan, index, snapshot, keys, key_count);
+	if (!row_scan_next(scan))
+		return false;
+	if (scan->relation->rd_rel->relam == HEAP_TABLE_AM_OID)
+		remember_row(scan, hint, hash);
+	return true;
 }
 
 bool
@@ -186,13 +367,16 @@ row_scan_datum(const RowScan *scan, int column)
 void
 row_scan_end(RowScan *scan)
 {
-	systable_endscan(scan->scan);
-	table_close(scan->relation, AccessShareLock);
+	if (scan->scan != NULL)
+		systable_endscan(scan->scan);
+	else
+		ReleaseBuffer(scan->buffer);
+	table_close(scan->relation, NoLock);
 }
 
-/* Makes the index entries of a row version that has none. */
+/* Makes the index entries of a row version that has none, in whatever indexes there are. */
 static void
-insert_index_entries(Relation relation, TupleTableSlot *slot, bool is_update)
+execute_index_entries(Relation relation, TupleTableSlot *slot, bool is_update)
 {
 	EState	   *estate = CreateExecutorState();
 	ResultRelInfo *target = makeNode(ResultRelInfo);
@@ -202,6 +386,27 @@ insert_index_entries(Relation relation, TupleTableSlot *slot, bool is_update)
 	(void) exec_insert_index_tuples(target, slot, estate, is_update);
 	ExecCloseIndices(target);
 	FreeExecutorState(estate);
+}
+
+/* Makes the index entries of a new row, as planned. */
+static void
+make_index_entries(KnownTable *table, Relation relation, TupleTableSlot *slot)
+{
+	IndexInfo  *info = makeNode(IndexInfo);
+
+	for (int i = 0; i < table->entry_count; i++)
+	{
+		const IndexEntry *entry = &table->entries[i];
+		Relation	index = index_open(entry->index_id, RowExclusiveLock);
+		Datum		values[INDEX_MAX_KEYS];
+		bool		nulls[INDEX_MAX_KEYS];
+
+		for (int k = 0; k < entry->column_count; k++)
+			values[k] = slot_getattr(slot, entry->attributes[k], &nulls[k]);
+		(void) index_insert(index, values, nulls, &slot->tts_tid, relation,
+							entry->unique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO, false, info);
+		index_close(index, NoLock);
+	}
 }
 
 /*
@@ -249,7 +454,7 @@ row_try_update(RowScan *scan, int column, Datum value)
 									GetActiveSnapshot(), InvalidSnapshot, wait, &failure, &mode, &update_indexes);
 	while (result == TM_BeingModified && !wait && (wait = is_locked_by_us(scan, relation)));
 	if (result == TM_Ok && needs_index_entries(update_indexes))
-		insert_index_entries(relation, slot, true);
+		execute_index_entries(relation, slot, true);
 	ExecDropSingleTupleTableSlot(slot);
 	heap_freetuple(changed);
 	table_close(relation, NoLock);
@@ -275,7 +480,10 @@ row_insert(KnownTable *table, const Datum *values, const bool *nulls)
 	}
 	ExecStoreVirtualTuple(slot);
 	table_tuple_insert(relation, slot, GetCurrentCommandId(true), 0, NULL);
-	insert_index_entries(relation, slot, false);
+	if (table->entry_count >= 0)
+		make_index_entries(table, relation, slot);
+	else
+		execute_index_entries(relation, slot, false);
 	ExecDropSingleTupleTableSlot(slot);
 	table_close(relation, NoLock);
 	CommandCounterIncrement();

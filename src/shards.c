@@ -17,6 +17,8 @@
 #include "dvnt_ticketing.h"
 #include "rows.h"
 
+#define RICH_TIMES 16
+
 enum
 {
 	SHARD_POOL_ID, SHARD_SHARD, SHARD_AVAILABLE
@@ -34,52 +36,82 @@ KEPT_PLAN(change_pool,
 		  "SELECT ticketing.stock_change($1, $2)",
 		  INT8OID, INT4OID);
 
-/* Begins to read the pool's home shard of this backend, or all its shards. */
+/* Begins to read all the pool's shards. */
 static void
-scan_shards(RowScan *scan, const PoolMove *move, bool home, Snapshot snapshot)
+scan_shards(RowScan *scan, const PoolMove *move, Snapshot snapshot)
+{
+	RowKey		key = {SHARD_POOL_ID, F_INT8EQ, Int64GetDatum(move->pool_id)};
+
+	row_scan_begin(scan, &stock_shards, 0, snapshot, &key, 1);
+}
+
+/* Finds the pool's home shard of this backend. */
+static bool
+find_home(RowScan *scan, const PoolMove *move, Snapshot snapshot)
 {
 	RowKey		keys[2] = {
 		{SHARD_POOL_ID, F_INT8EQ, Int64GetDatum(move->pool_id)},
 		{SHARD_SHARD, F_INT2EQ, Int16GetDatum(backend_slot() % move->shards)}
 	};
 
-	row_scan_begin(scan, &stock_shards, 0, snapshot, keys, home ? 2 : 1);
+	return row_find(scan, &stock_shards, 0, snapshot, keys, 2);
 }
 
-/* Takes from the first shard of a scan that has enough and is free. */
+/* Changes the present shard by so many seats; false: it has not enough, or somebody has it locked or changed it. */
 static bool
-draw_from(const PoolMove *move, bool home, Snapshot snapshot)
+change_shard(RowScan *scan, int32 by)
 {
+	int32		available = DatumGetInt32(row_scan_datum(scan, SHARD_AVAILABLE));
+
+	return available + by >= 0 && row_try_update(scan, SHARD_AVAILABLE, Int32GetDatum(available + by));
+}
+
+/* Changes one of the pool's shards without waiting, the home shard first; false: none would do. */
+static bool
+change_any_shard(const PoolMove *move, int32 by, bool *at_home)
+{
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	RowScan		scan;
-	bool		drawn = false;
+	bool		changed;
 
-	scan_shards(&scan, move, home, snapshot);
-	while (!drawn && row_scan_next(&scan))
-	{
-		int32		available = DatumGetInt32(row_scan_datum(&scan, SHARD_AVAILABLE));
-
-		if (available >= move->quantity)
-			drawn = row_try_update(&scan, SHARD_AVAILABLE, Int32GetDatum(available - move->quantity));
-	}
+	changed = find_home(&scan, move, snapshot) && change_shard(&scan, by);
 	row_scan_end(&scan);
-	return drawn;
+	*at_home = changed;
+	if (!changed)
+	{
+		scan_shards(&scan, move, snapshot);
+		while (!changed && row_scan_next(&scan))
+			changed = change_shard(&scan, by);
+		row_scan_end(&scan);
+	}
+	UnregisterSnapshot(snapshot);
+	return changed;
 }
 
 /* Takes from one shard of the pool without waiting; false when none has enough and is free. */
 bool
 shard_draw(const PoolMove *move)
 {
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	bool		home = draw_from(move, true, snapshot);
-	bool		drawn = home || draw_from(move, false, snapshot);
+	bool		at_home;
 
-	UnregisterSnapshot(snapshot);
-	if (drawn)
-	{
-		count_event(home ? DRAWN_FAST : DRAWN_STOLEN);
-		tally_pool(move->pool_id, -move->quantity);
-	}
-	return drawn;
+	if (!change_any_shard(move, -move->quantity, &at_home))
+		return false;
+	count_event(at_home ? DRAWN_FAST : DRAWN_STOLEN);
+	tally_pool(move->pool_id, -move->quantity);
+	return true;
+}
+
+/* Whether the home shard alone has many times what is asked: then a draw from the pool will succeed. */
+bool
+shard_is_rich(const PoolMove *move, Snapshot snapshot)
+{
+	RowScan		scan;
+	bool		rich;
+
+	rich = find_home(&scan, move, snapshot) &&
+		DatumGetInt32(row_scan_datum(&scan, SHARD_AVAILABLE)) / RICH_TIMES >= move->quantity;
+	row_scan_end(&scan);
+	return rich;
 }
 
 /* Looks at a pool without touching it. */
@@ -89,7 +121,7 @@ shard_supply(const PoolMove *move, Snapshot snapshot)
 	RowScan		scan;
 	int			enough = 0;
 
-	scan_shards(&scan, move, false, snapshot);
+	scan_shards(&scan, move, snapshot);
 	while (row_scan_next(&scan))
 		if (DatumGetInt32(row_scan_datum(&scan, SHARD_AVAILABLE)) >= move->quantity)
 			enough++;
@@ -104,32 +136,11 @@ shard_sum(const PoolMove *move, Snapshot snapshot)
 	RowScan		scan;
 	int64		seats = 0;
 
-	scan_shards(&scan, move, false, snapshot);
+	scan_shards(&scan, move, snapshot);
 	while (row_scan_next(&scan))
 		seats += DatumGetInt32(row_scan_datum(&scan, SHARD_AVAILABLE));
 	row_scan_end(&scan);
 	return seats;
-}
-
-/* Adds to one shard of the pool without waiting, the home shard first; false when all are locked. */
-static bool
-return_to_shard(const PoolMove *move)
-{
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	bool		returned = false;
-
-	for (int pass = 0; pass < 2 && !returned; pass++)
-	{
-		RowScan		scan;
-
-		scan_shards(&scan, move, pass == 0, snapshot);
-		while (!returned && row_scan_next(&scan))
-			returned = row_try_update(&scan, SHARD_AVAILABLE,
-									  Int32GetDatum(DatumGetInt32(row_scan_datum(&scan, SHARD_AVAILABLE)) + move->quantity));
-		row_scan_end(&scan);
-	}
-	UnregisterSnapshot(snapshot);
-	return returned;
 }
 
 /* Gives one pool its seats back; a deficit is paid first. */
@@ -138,6 +149,7 @@ shard_return(PoolMove *move)
 {
 	Datum		pool = Int64GetDatum(move->pool_id);
 	Datum		change[2] = {pool, Int32GetDatum(move->quantity)};
+	bool		at_home;
 
 	count_event(RETURNED);
 	tally_pool(move->pool_id, move->quantity);
@@ -145,7 +157,7 @@ shard_return(PoolMove *move)
 	if (run_latest(&pool_deficit, &pool, NULL) == 0)
 		return;					/* it became unlimited meanwhile */
 	move->shards = DatumGetInt16(row_datum(0, 2));
-	if (DatumGetInt32(row_datum(0, 1)) > 0 || !return_to_shard(move))
+	if (DatumGetInt32(row_datum(0, 1)) > 0 || !change_any_shard(move, move->quantity, &at_home))
 	{
 		run_latest(&change_pool, change, NULL);
 		return;

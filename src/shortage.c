@@ -98,8 +98,7 @@ free_seats(int32 event_id, const PoolMove *move, TimestampTz now, Snapshot snaps
 	RowScan		scan;
 	int64		seats = PG_INT64_MAX;	/* it became unlimited meanwhile */
 
-	row_scan_begin(&scan, &stock_pools, 0, snapshot, &key, 1);
-	if (row_scan_next(&scan))
+	if (row_find(&scan, &stock_pools, 0, snapshot, &key, 1))
 	{
 		seats = shard_sum(move, snapshot) - DatumGetInt32(row_scan_datum(&scan, POOL_DEFICIT));
 		if (seats < move->quantity)

@@ -12,6 +12,7 @@
 #include "access/xact.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
@@ -24,6 +25,27 @@ begin_command(void)
 {
 	(void) begin_locking(RANK_NONE);
 	SPI_connect();
+}
+
+/*
+ * For hold_tickets, which runs no statement on its usual path and so does not
+ * pay for a search_path of its own on every call: fixes it where a statement is
+ * run after all, until unfix_search_path or an error.
+ */
+int
+fix_search_path(void)
+{
+	int			nest = NewGUCNestLevel();
+
+	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+	return nest;
+}
+
+void
+unfix_search_path(int nest)
+{
+	AtEOXact_GUC(true, nest);
 }
 
 /* Plans a statement on its first use, and again when its plan was lost. */

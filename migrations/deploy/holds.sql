@@ -2,6 +2,7 @@
 -- here on, because what is held counts as used.
 BEGIN ISOLATION LEVEL READ COMMITTED;
 \ir ../lib/park.sql
+\ir ../lib/locks.sql
 SET LOCAL lock_timeout = '2s';
 SELECT pg_temp.unpark('ticketing', t) FROM unnest(ARRAY['ticket_holds', 'requests']) t;
 
@@ -74,6 +75,12 @@ BEGIN
     END IF;
     RETURN;
   END IF;
+  IF seats >= p.capacity THEN
+    PERFORM ticketing.stock_change(p.pool_id, seats - p.capacity);
+    UPDATE ticketing.stock_pools SET capacity = seats WHERE pool_id = p.pool_id;
+    RETURN;
+  END IF;
+  -- Fewer: what is free must be known, so nobody may draw meanwhile.
   PERFORM FROM ticketing.stock_shards h WHERE h.pool_id = p.pool_id ORDER BY h.shard FOR UPDATE;
   SELECT * INTO p FROM ticketing.stock_pools k WHERE k.pool_id = p.pool_id FOR UPDATE;
   IF seats IS NULL THEN
@@ -82,7 +89,7 @@ BEGIN
     RETURN;
   END IF;
   SELECT sum(h.available) - p.deficit INTO free FROM ticketing.stock_shards h WHERE h.pool_id = p.pool_id;
-  IF seats < p.capacity AND free < p.capacity - seats THEN
+  IF free < p.capacity - seats THEN
     PERFORM ticketing.refuse('PT409', format('capacity %s is below the %s seats that are sold or held', seats, p.capacity - free),
       jsonb_build_object('reason', 'wrong_state', 'capacity', seats, 'used', p.capacity - free),
       'Choose a capacity of at least what is used, or end tickets and holds first.');
@@ -161,16 +168,17 @@ BEGIN
 END
 $$;
 
-CREATE TRIGGER dvnt_guard_tier BEFORE INSERT OR UPDATE OR DELETE ON public.ticket_types
+SELECT pg_temp.lock_tables('SHARE ROW EXCLUSIVE', 'public.ticket_types', 'public.events', 'public.tickets');
+CREATE OR REPLACE TRIGGER dvnt_guard_tier BEFORE INSERT OR UPDATE OR DELETE ON public.ticket_types
   FOR EACH ROW WHEN (current_user <> 'dvnt_ticketing_owner') EXECUTE FUNCTION ticketing.guard_ticket_type();
-CREATE TRIGGER dvnt_follow_tier AFTER INSERT OR DELETE ON public.ticket_types
+CREATE OR REPLACE TRIGGER dvnt_follow_tier AFTER INSERT OR DELETE ON public.ticket_types
   FOR EACH ROW EXECUTE FUNCTION ticketing.follow_ticket_type();
-CREATE TRIGGER dvnt_follow_capacity AFTER UPDATE OF quantity_total ON public.ticket_types
+CREATE OR REPLACE TRIGGER dvnt_follow_capacity AFTER UPDATE OF quantity_total ON public.ticket_types
   FOR EACH ROW WHEN (OLD.quantity_total IS DISTINCT FROM NEW.quantity_total) EXECUTE FUNCTION ticketing.follow_ticket_type();
 -- Fires after dvnt_record_event (triggers fire by name).
-CREATE TRIGGER dvnt_stock_event AFTER INSERT OR DELETE ON public.events
+CREATE OR REPLACE TRIGGER dvnt_stock_event AFTER INSERT OR DELETE ON public.events
   FOR EACH ROW EXECUTE FUNCTION ticketing.follow_event();
-CREATE TRIGGER dvnt_stock_capacity AFTER UPDATE OF max_attendees ON public.events
+CREATE OR REPLACE TRIGGER dvnt_stock_capacity AFTER UPDATE OF max_attendees ON public.events
   FOR EACH ROW WHEN (OLD.max_attendees IS DISTINCT FROM NEW.max_attendees) EXECUTE FUNCTION ticketing.follow_event();
 
 -- What changed while nobody followed tiers and events, and pools with holds that were parked: derived again.

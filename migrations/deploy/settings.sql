@@ -3,6 +3,7 @@
 -- drift, never obeyed.
 BEGIN ISOLATION LEVEL READ COMMITTED;
 \ir ../lib/park.sql
+\ir ../lib/locks.sql
 SET LOCAL lock_timeout = '2s';
 SELECT pg_temp.unpark('ticketing', t) FROM unnest(ARRAY['event_settings', 'payees', 'installation']) t;
 
@@ -88,9 +89,10 @@ ALTER FUNCTION ticketing.record_event() OWNER TO dvnt_ticketing_owner;
 ALTER FUNCTION ticketing.record_payee() OWNER TO dvnt_ticketing_owner;
 REVOKE ALL ON FUNCTION ticketing.capacity_of(numeric), ticketing.record_event(), ticketing.record_payee() FROM PUBLIC;
 
-CREATE TRIGGER dvnt_record_event AFTER INSERT ON public.events
+SELECT pg_temp.lock_tables('SHARE ROW EXCLUSIVE', 'public.events', 'public.organizer_accounts');
+CREATE OR REPLACE TRIGGER dvnt_record_event AFTER INSERT ON public.events
   FOR EACH ROW EXECUTE FUNCTION ticketing.record_event();
-CREATE TRIGGER dvnt_record_payee AFTER INSERT OR UPDATE ON public.organizer_accounts
+CREATE OR REPLACE TRIGGER dvnt_record_payee AFTER INSERT OR UPDATE ON public.organizer_accounts
   FOR EACH ROW EXECUTE FUNCTION ticketing.record_payee();
 
 INSERT INTO ticketing.event_settings (event_id, host_id, capacity)

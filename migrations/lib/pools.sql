@@ -1,18 +1,7 @@
 -- For deploy scripts, inside their transaction: makes the pools those of the tiers and events that there are now. Whatever
 -- happened while nobody followed is made good: pools whose tier or event has gone, moved or become unlimited go, missing
 -- ones are made with nothing for sale, capacities are set. changed_pools then names those whose stock is to be derived.
-
--- Where a pool is missing the application's sales wait until it is there, or one of them could be missed.
-DO $$
-BEGIN
-  IF EXISTS (SELECT FROM public.ticket_types tt WHERE tt.quantity_total IS NOT NULL
-             AND NOT EXISTS (SELECT FROM ticketing.stock_pools p WHERE p.event_id = tt.event_id AND p.ticket_type_id = tt.id))
-     OR EXISTS (SELECT FROM public.events e WHERE e.max_attendees IS NOT NULL
-                AND NOT EXISTS (SELECT FROM ticketing.stock_pools p WHERE p.event_id = e.id AND p.ticket_type_id IS NULL)) THEN
-    LOCK TABLE public.tickets IN SHARE ROW EXCLUSIVE MODE;
-  END IF;
-END
-$$;
+-- public.tickets is locked by then, or a sale could be missed while a pool is made.
 
 CREATE TEMP TABLE changed_pools (pool_id bigint PRIMARY KEY) ON COMMIT DROP;
 

@@ -1,6 +1,8 @@
 BEGIN;
 \ir ../lib/armed.sql
+\ir ../lib/locks.sql
 SET LOCAL lock_timeout = '2s';
+SELECT pg_temp.lock_tables('ACCESS EXCLUSIVE', 'public.ticket_types', 'public.events', 'ticketing.ticket_holds', 'ticketing.requests');
 DROP TRIGGER IF EXISTS dvnt_guard_tier ON public.ticket_types;
 DROP TRIGGER IF EXISTS dvnt_follow_tier ON public.ticket_types;
 DROP TRIGGER IF EXISTS dvnt_follow_capacity ON public.ticket_types;

@@ -1,6 +1,8 @@
 BEGIN;
 \ir ../lib/armed.sql
+\ir ../lib/locks.sql
 SET LOCAL lock_timeout = '2s';
+SELECT pg_temp.lock_tables('ACCESS EXCLUSIVE', 'public.events', 'public.organizer_accounts');
 DROP TRIGGER IF EXISTS dvnt_record_event ON public.events;
 DROP TRIGGER IF EXISTS dvnt_record_payee ON public.organizer_accounts;
 DROP FUNCTION IF EXISTS ticketing.record_event(), ticketing.record_payee(), ticketing.capacity_of(numeric);

@@ -2,7 +2,7 @@
 BEGIN;
 \ir ../lib/armed.sql
 SET LOCAL lock_timeout = '2s';
-REVOKE INSERT, UPDATE (status, checked_in_at, checked_in_by, qr_payload, qr_token) ON public.tickets FROM dvnt_ticketing_owner;
+REVOKE INSERT, UPDATE ON public.tickets FROM dvnt_ticketing_owner;
 DO $$
 BEGIN
   IF col_description('public.tickets'::regclass, (SELECT attnum FROM pg_attribute WHERE attrelid = 'public.tickets'::regclass AND attname = 'qr_payload' AND NOT attisdropped))

@@ -39,22 +39,6 @@ DELETE FROM public.ticket_types WHERE name = 'held';
 SQL
 }
 
-# Each pool's figures, straight from public and the holds, beside what the engine has; nothing where they agree.
-wrong_pools() {
-  value "$1" "
-    WITH wanted AS (
-      SELECT event_id, id AS tier, greatest(quantity_total, 0)::bigint AS capacity FROM public.ticket_types WHERE quantity_total IS NOT NULL
-      UNION ALL SELECT id, NULL, floor(max_attendees)::bigint FROM public.events WHERE max_attendees IS NOT NULL),
-    used AS (
-      SELECT w.*, (SELECT count(*) FROM public.tickets t WHERE t.event_id = w.event_id AND (w.tier IS NULL OR t.ticket_type_id = w.tier) AND t.status IN ('active', 'scanned'))
-        + (SELECT coalesce(sum(quantity), 0) FROM ticketing.ticket_holds h WHERE h.event_id = w.event_id AND (w.tier IS NULL OR h.ticket_type_id = w.tier) AND h.status = 'active') AS used FROM wanted w),
-    had AS (
-      SELECT event_id, ticket_type_id AS tier, capacity::bigint, (SELECT sum(available) FROM ticketing.stock_shards s WHERE s.pool_id = p.pool_id) - deficit AS free FROM ticketing.stock_pools p)
-    SELECT u.event_id, u.tier, u.capacity, u.capacity - u.used, h.event_id, h.tier, h.capacity, h.free
-    FROM used u FULL JOIN had h ON h.event_id = u.event_id AND h.tier IS NOT DISTINCT FROM u.tier
-    WHERE (u.capacity, u.capacity - u.used) IS DISTINCT FROM (h.capacity, h.free) ORDER BY 1, 2"
-}
-
 # prepare DATABASE: the sample with the engine, used, and what changes_without_engine needs.
 prepare() {
   make_legacy "$1" && deploy_scripts "$1" && day "$1" first && sql "$1" <<'SQL'

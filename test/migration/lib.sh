@@ -84,7 +84,10 @@ steps=0
 open_session() {
   local fd
   mkfifo "$work/$1"
-  PGAPPNAME=$1 psql -XAtq -v ON_ERROR_STOP=1 -d "$2" <"$work/$1" >"$work/$1.out" 2>&1 &
+  (
+    for fd in "${session_input[@]}"; do exec {fd}>&-; done
+    PGAPPNAME=$1 exec psql -XAtq -v ON_ERROR_STOP=1 -d "$2" <"$work/$1" >"$work/$1.out" 2>&1
+  ) &
   session_pid[$1]=$!
   exec {fd}>"$work/$1"
   session_input[$1]=$fd
@@ -130,6 +133,22 @@ sample_findings() { value "$1" "SELECT check_name || ' ' || detail FROM ticketin
 SAMPLE_FINDINGS='oversold 13 of 10 sold
 oversold 41 of 40 sold'
 
+# wrong_pools DATABASE: each pool's figures, straight from public and the holds, beside what the engine has; nothing where they agree.
+wrong_pools() {
+  value "$1" "
+    WITH wanted AS (
+      SELECT event_id, id AS tier, greatest(quantity_total, 0)::bigint AS capacity FROM public.ticket_types WHERE quantity_total IS NOT NULL
+      UNION ALL SELECT id, NULL, floor(max_attendees)::bigint FROM public.events WHERE max_attendees IS NOT NULL),
+    used AS (
+      SELECT w.*, (SELECT count(*) FROM public.tickets t WHERE t.event_id = w.event_id AND (w.tier IS NULL OR t.ticket_type_id = w.tier) AND t.status IN ('active', 'scanned'))
+        + (SELECT coalesce(sum(quantity), 0) FROM ticketing.ticket_holds h WHERE h.event_id = w.event_id AND (w.tier IS NULL OR h.ticket_type_id = w.tier) AND h.status = 'active') AS used FROM wanted w),
+    had AS (
+      SELECT event_id, ticket_type_id AS tier, capacity::bigint, (SELECT sum(available) FROM ticketing.stock_shards s WHERE s.pool_id = p.pool_id) - deficit AS free FROM ticketing.stock_pools p)
+    SELECT u.event_id, u.tier, u.capacity, u.capacity - u.used, h.event_id, h.tier, h.capacity, h.free
+    FROM used u FULL JOIN had h ON h.event_id = u.event_id AND h.tier IS NOT DISTINCT FROM u.tier
+    WHERE (u.capacity, u.capacity - u.used) IS DISTINCT FROM (h.capacity, h.free) ORDER BY 1, 2"
+}
+
 # sums DATABASE SCHEMA [EXCEPT]: name, rows and checksum of each table; a parked one under its own name, and qr_payload
 # left out, because both come and go. EXCEPT is a regular expression of names.
 sums() {
@@ -151,6 +170,21 @@ versions() {
 SELECT format('SELECT %L, md5(string_agg(ctid || '' '' || xmin || '' '' || xmax, '','' ORDER BY ctid)) FROM public.%I', relname, relname)
 FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' ORDER BY relname \gexec
 SQL
+}
+
+# rights DATABASE: who owns and who may do what, in ticketing and, of the engine's roles, in public.
+rights() {
+  value "$1" "
+    WITH things AS (
+      SELECT 'schema ' || nspname AS thing, nspowner AS owner, nspacl AS acl FROM pg_namespace WHERE nspname IN ('public', 'ticketing')
+      UNION ALL SELECT oid::regclass::text, relowner, relacl FROM pg_class WHERE relnamespace = 'ticketing'::regnamespace AND relkind IN ('r', 'v', 'S')
+      UNION ALL SELECT oid::regprocedure || CASE WHEN prosecdef THEN ' definer' ELSE '' END, proowner, coalesce(proacl, acldefault('f', proowner)) FROM pg_proc WHERE pronamespace = 'ticketing'::regnamespace
+      UNION ALL SELECT oid::regclass::text, 'dvnt_ticketing_owner'::regrole, relacl FROM pg_class WHERE relnamespace = 'public'::regnamespace
+      UNION ALL SELECT attrelid::regclass || '.' || attname, 'dvnt_ticketing_owner'::regrole, attacl FROM pg_attribute WHERE attrelid IN (SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace))
+    SELECT thing || ': ' || owner::regrole FROM things
+    UNION ALL SELECT thing || ': ' || privilege_type || ' to ' || CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END FROM things CROSS JOIN LATERAL aclexplode(acl)
+    WHERE thing ~ 'ticketing' OR grantee::regrole::text ~ '^dvnt'
+    ORDER BY 1"
 }
 
 # shape DATABASE SCHEMA: its definition as pg_dump has it.
@@ -176,7 +210,6 @@ traces() {
 # application itself, each through the function that does it in production. Leaves rows in every table that has such a
 # function; the others get one by hand. Prints nothing if all is well.
 day() {
-  local body time signature intent
   sql "$1" <<SQL || return
 \set day '$2'
 INSERT INTO public.organizer_accounts (host_id, stripe_account_id, charges_enabled, payouts_enabled, details_submitted)
@@ -205,21 +238,12 @@ SELECT ticketing.check_in('no code', :event, :'day' || '-host');
 SELECT ticketing.create_payment_intent(:'day' || '-5', :event, jsonb_build_array(jsonb_build_object('ticket_type_id', :'paid', 'quantity', 2)), mobile_api_version => '2024-06-20');
 SELECT ticketing.create_payment_intent(:'day' || '-6', :event, jsonb_build_array(jsonb_build_object('ticket_type_id', :'paid', 'quantity', 3)));
 SQL
-  relay "$1" || return
-  intent=$(value "$1" "SELECT payment_intent_id FROM ticketing.orders WHERE user_id = '$2-5'")
-  body=$(printf '{"id": "evt_%s", "object": "event", "type": "payment_intent.succeeded", "livemode": false, "data": {"object": {"id": "%s", "object": "payment_intent", "status": "succeeded", "amount_received": 5325, "currency": "usd", "livemode": false, "transfer_data": {"destination": "acct_%s"}}}}' "$2" "$intent" "$2")
-  time=$(date +%s)
-  signature=$(printf '%s.%s' "$time" "$body" | openssl dgst -sha256 -hmac "$STRIPE_WEBHOOK_SECRET" -r)
+  relay "$1" && pay "$1" "$2-5" || return
   sql "$1" <<SQL
 \set day '$2'
 SELECT id AS event FROM public.events WHERE title = :'day' \gset
 SELECT id AS paid FROM public.ticket_types WHERE event_id = :event AND name = 'paid' \gset
 SET ROLE service_role;
-SELECT ticketing.stripe_webhook(convert_to('$body', 'UTF8'), 't=$time,v1=${signature%% *}') ->> 'outcome' = 'applied' AS applied \gset
-\if :applied
-\else
-  DO 'BEGIN RAISE EXCEPTION ''the webhook was not applied''; END';
-\endif
 -- One whose calls wait for the relay.
 SELECT ticketing.create_payment_intent(:'day' || '-7', :event, jsonb_build_array(jsonb_build_object('ticket_type_id', :'paid', 'quantity', 1)));
 RESET ROLE;
@@ -252,6 +276,29 @@ BEGIN
 END
 $$;
 SQL
+}
+
+# pay DATABASE USER: Stripe tells us that this user's order is paid.
+pay() {
+  local body time signature
+  body=$(value "$1" "SELECT jsonb_build_object('id', 'evt_' || user_id, 'object', 'event', 'type', 'payment_intent.succeeded', 'livemode', false, 'data', jsonb_build_object('object', jsonb_build_object(
+      'id', payment_intent_id, 'object', 'payment_intent', 'status', 'succeeded', 'amount_received', total_cents, 'currency', currency, 'livemode', false, 'transfer_data', jsonb_build_object('destination', payee_account))))
+    FROM ticketing.orders WHERE user_id = '$2'")
+  time=$(date +%s)
+  signature=$(printf '%s.%s' "$time" "$body" | openssl dgst -sha256 -hmac "$STRIPE_WEBHOOK_SECRET" -r)
+  is "$(value "$1" "SET ROLE service_role; SELECT ticketing.stripe_webhook(convert_to('$body', 'UTF8'), 't=$time,v1=${signature%% *}') ->> 'outcome'")" applied
+}
+
+# day_goes_on DATABASE NAME: what was sold, held and ordered on that day is worth what it was: a ticket opens the door, once;
+# held seats are given back; an order that waited for its payment is paid.
+day_goes_on() {
+  is "$(value "$1" "SELECT ticketing.check_in(qr_payload, event_id, '$2-host', 'door', gen_random_uuid()) ->> 'result' FROM (SELECT * FROM public.tickets WHERE user_id = '$2-5' ORDER BY id LIMIT 1) t CROSS JOIN generate_series(1, 2)")" \
+    'admitted
+already_admitted' && is "$(day_stock "$1" "$2")" "$DAY_STOCK" &&
+    is "$(value "$1" "SELECT ticketing.release_hold(reservation_id, user_id) -> 'released' FROM ticketing.ticket_holds WHERE user_id = '$2-1'")" true &&
+    pay "$1" "$2-6" && is "$(day_stock "$1" "$2")" 'free|20|18|0|2
+open||89|0|3
+paid|30|24|1|5'
 }
 
 # What is left of that day's tiers: name, capacity, available, held, sold.

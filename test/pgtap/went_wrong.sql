@@ -2,7 +2,7 @@
 -- engine was made from; the others are in specs, the relay's tests and later ones.
 \ir support/setup.sql
 CREATE EXTENSION IF NOT EXISTS dblink;
-SELECT plan(84);
+SELECT plan(85);
 
 CREATE TEMP TABLE shop AS
 SELECT event, make_tier(event, 2500, 10, 4) AS tier, make_tier(event, 0, 10, 4) AS free FROM (SELECT make_event(make_host('host'), 15) AS event) e;
@@ -193,9 +193,10 @@ GRANT USAGE ON SCHEMA evil TO service_role, authenticated;
 CREATE FUNCTION attempt_in_trap(statement text, as_role text, claims text DEFAULT NULL) RETURNS text LANGUAGE plpgsql SET search_path = evil, pg_catalog, test, public AS
 $$ BEGIN RETURN test.attempt(statement, as_role, claims); END $$;
 SELECT is(attempt_in_trap('SELECT ''a''::text = ''b''::text', 'service_role'), 'XX666', '15. A caller lays a trap in his search_path');
-SELECT is(attempt_in_trap(format('SELECT ticketing.%s', call), 'service_role'), 'ok', '15. no definer steps into it: ' || split_part(call, '(', 1)) FROM shop, LATERAL (VALUES
-  (format('hold_tickets(''path'', %s, %L)', event, items(free, 1))), (format('claim_free_tickets(''path'', %s, %L)', event, items(free, 1))),
-  (format('create_payment_intent(''path'', %s, %L)', event, items(tier, 1))), (format('quote(%s, %L)', event, items(tier, 1))), (format('availability(%s)', event))) v (call);
+CREATE TEMP TABLE big AS SELECT event, make_tier(event, 0, 60) AS tier FROM (SELECT make_event('host') AS event) e;
+SELECT is(attempt_in_trap(format('SELECT ticketing.%s', call), 'service_role'), 'ok', '15. no definer steps into it: ' || split_part(call, '(', 1)) FROM shop, big, LATERAL (VALUES
+  (format('hold_tickets(''path'', %s, %L)', shop.event, items(free, 1))), (format('hold_tickets(''many'', %s, %L, NULL, ''by the slow path'')', big.event, items(big.tier, 9))), (format('claim_free_tickets(''path'', %s, %L)', shop.event, items(free, 1))),
+  (format('create_payment_intent(''path'', %s, %L)', shop.event, items(shop.tier, 1))), (format('quote(%s, %L)', shop.event, items(shop.tier, 1))), (format('availability(%s)', shop.event))) v (call);
 SELECT is(attempt_in_trap(format('UPDATE public.events SET max_attendees = max_attendees + 1 WHERE id = %s', event), 'authenticated', claims_of('host')), 'ok', '15. nor a trigger') FROM shop;
 SELECT is(attempt(format($$ INSERT INTO ticketing.event_co_organizers (event_id, user_id, role, status, invited_by) VALUES (%s, 'intruder', 'admin', 'accepted', 'intruder') $$, event), r, claims_of('intruder', r)), '42501',
   format('15. %s cannot make itself an accepted admin', r)) FROM shop, unnest(ARRAY['anon', 'authenticated', 'service_role']) r;

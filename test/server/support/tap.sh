@@ -21,14 +21,19 @@ on_a_cluster() {
   use_helpers
 }
 
+# pg_cron's chores rest, or they would change what a test looks at, once a minute; cron.t sets chores=run.
 use_helpers() {
   {
     echo 'CREATE EXTENSION IF NOT EXISTS pgcrypto; CREATE SCHEMA test; SET search_path = test, public;'
     cat "$root/test/pgtap/support/helpers.sql"
+    [[ ${chores-} == run ]] || echo "DO \$\$ BEGIN IF to_regclass('cron.job') IS NOT NULL THEN PERFORM cron.alter_job(jobid, active := false) FROM cron.job; END IF; END \$\$;"
   } | psql -XqAt -v ON_ERROR_STOP=1 >/dev/null || exit 1
 }
 
 restart() { "$root/scripts/cluster" restart 2>"$scraps/restart" || { cat "$scraps/restart" && exit 1; }; }
+
+# Kills the postmaster as the kernel would: its children find it gone and end, and nothing is written down first.
+kill_server() { kill -KILL "$(head -n 1 "$PGDATA/postmaster.pid")"; }
 
 # ---- results
 
@@ -121,27 +126,31 @@ invariants() { sql 'SELECT * FROM ticketing.check_invariants()'; }
 
 # ---- sessions that stay open, by name
 
-declare -A session_input
-asked=0
+declare -A session_input session_asked session_pid
 
 open_session() {
   local fd
   mkfifo "$scraps/$1.in"
-  psql_here -v ON_ERROR_STOP=0 <"$scraps/$1.in" >"$scraps/$1.out" 2>&1 {session_input["${!session_input[@]}"]}>&- &
+  (
+    for fd in "${session_input[@]}"; do exec {fd}>&-; done
+    PGAPPNAME=$1 psql_here -v ON_ERROR_STOP=0 <"$scraps/$1.in" >>"$scraps/$1.out" 2>&1
+  ) &
+  session_pid[$1]=$!
   exec {fd}>"$scraps/$1.in"
   session_input[$1]=$fd
+  session_asked[$1]=0
 }
 
 # begin NAME STATEMENTS: sends them and does not wait
 begin() {
-  asked=$((asked + 1))
-  printf '%s;\n\\warn end of %s\n' "$2" "$asked" >&"${session_input[$1]}"
+  session_asked[$1]=$((session_asked[$1] + 1))
+  printf '%s;\n\\warn end of %s\n' "$2" "${session_asked[$1]}" >&"${session_input[$1]}"
 }
 
 # finish NAME: what the session's last statements said, when they have ended
 finish() {
-  await 30 grep -qx "end of $asked" "$scraps/$1.out" || echo '(no answer)'
-  sed "/^end of $asked$/d" "$scraps/$1.out"
+  await 30 grep -qx "end of ${session_asked[$1]}" "$scraps/$1.out" || echo '(no answer)'
+  sed "/^end of ${session_asked[$1]}$/d; /^LOCATION: /d" "$scraps/$1.out"
   : >"$scraps/$1.out"
 }
 
@@ -150,7 +159,33 @@ ask() {
   finish "$1"
 }
 
+# Whether a session waits for a lock.
+is_blocked() { says "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = '$1' AND wait_event_type = 'Lock')"; }
+
 close_session() {
   exec {session_input[$1]}>&-
+  wait "${session_pid[$1]}"
+  rm "$scraps/$1.in"
   unset "session_input[$1]"
 }
+
+# ---- test/stress
+
+# What must be the case when its clients have gone: what they were told is true, no seat is lost or sold twice, and every
+# seat that is said to be for sale can be bought.
+aftermath() {
+  is 'what the clients were told is true' "$(sql 'SELECT * FROM stress.untrue() LIMIT 20')" ''
+  is 'nothing is wrong but what other code oversold' "$(sql 'SELECT * FROM stress.findings()')" ''
+  is 'every order comes to its end' "$(sql 'SELECT stress.settle()')" 0
+  # An hour later every hold is dead, and nobody has swept.
+  is 'sold, held and available make up every capacity, dead holds not swept' "$(PGOPTIONS='-c dvnt_ticketing.test_clock_offset=3600000' sql 'SELECT * FROM stress.miscounted()')" ''
+  ok 'dead holds are swept' eval 'PGOPTIONS="-c dvnt_ticketing.test_clock_offset=3600000" sql "SELECT ticketing.release_expired_holds(1000000)"'
+  is 'sold, held and available make up every capacity' "$(sql 'SELECT * FROM stress.miscounted()')" ''
+  is 'no hold is left' "$(sql "SELECT count(*) FROM ticketing.ticket_holds WHERE status = 'active'")" 0
+  is 'every seat for sale can be held, and not one more' "$(sql 'SELECT * FROM stress.drain()')" ''
+  is 'the column says what is sold' "$(sql 'SELECT ticketing.sync_quantity_sold() * 0' 'SELECT * FROM stress.column_differs()')" 0
+  is 'nothing is wrong after all that' "$(sql 'SELECT * FROM stress.findings()')" ''
+}
+
+# Whether the server has logged nothing since a line that tells of broken things.
+log_is_clean() { ! tail -n "+$1" "$PGDATA/server.log" | grep -E ' (PANIC|FATAL|WARNING):|TRAP:|was terminated by signal' | grep -vE 'FATAL:  (the database system is|terminating connection due to unexpected postmaster exit)'; }
