@@ -182,7 +182,7 @@ resume_order(const PaymentCall *call, PayableOrder *order, TimestampTz now)
 			   "reservation %s does not exist", uuid_text(call->reservation_id));
 	if (strcmp(row_text(0, 2), "payment_intent") != 0)
 		refuse(WRONG_STATE, psprintf("\"order_id\": \"%s\"", row_uuid_text(0, 1)),
-			   "Cancel it first, or finish paying it there.",
+			   "Finish paying it there.",
 			   "reservation %s is being paid another way", uuid_text(call->reservation_id));
 	order->order_id = *DatumGetUUIDP(row_datum(0, 1));
 	order->reservation_id = *call->reservation_id;

@@ -42,6 +42,14 @@ add_seconds(TimestampTz at, double seconds)
 	return at + (TimestampTz) (seconds * USECS_PER_SEC);
 }
 
+/* An interval in seconds, months as 30 days. */
+double
+interval_seconds(const Interval *interval)
+{
+	return (double) interval->time / USECS_PER_SEC +
+		((double) interval->month * DAYS_PER_MONTH + interval->day) * SECS_PER_DAY;
+}
+
 PG_FUNCTION_INFO_V1(dvnt_clock);
 
 /* clock(): now, as the engine sees it. */

@@ -38,6 +38,7 @@ extern void define_settings(void);
 
 extern TimestampTz engine_now(void);
 extern int64 unix_seconds(TimestampTz at);
+extern double interval_seconds(const Interval *interval);
 extern TimestampTz add_seconds(TimestampTz at, double seconds);
 
 /*-- secrets.c --*/

@@ -187,14 +187,6 @@ check_user_limits(const Cart *cart, const char *user_id, TimestampTz now, Snapsh
 	}
 }
 
-/* An interval in seconds, months as 30 days. */
-static double
-interval_seconds(const Interval *interval)
-{
-	return (double) interval->time / USECS_PER_SEC +
-		((double) interval->month * DAYS_PER_MONTH + interval->day) * SECS_PER_DAY;
-}
-
 /* How long this hold may live, in seconds. */
 static double
 hold_seconds(const Cart *cart, const Interval *ttl)
@@ -501,10 +493,10 @@ dvnt_release_hold(PG_FUNCTION_ARGS)
 		live |= strcmp(status, "active") == 0;
 		if (strcmp(status, "converted") == 0)
 			refuse(ALREADY_DONE, psprintf("\"reservation_id\": \"%s\"", uuid_text(reservation_id)),
-				   "Its tickets can be refunded.", "reservation %s is paid", uuid_text(reservation_id));
+				   "Ask order_status for its tickets.", "reservation %s is paid", uuid_text(reservation_id));
 		if (live && !row_is_null(row, 8))
 			refuse(WRONG_STATE, psprintf("\"reservation_id\": \"%s\", \"order_id\": \"%s\"", uuid_text(reservation_id), row_uuid_text(row, 8)),
-				   "Cancel the order; its seats return when Stripe has confirmed.",
+				   "Its seats are the order's as long as that can be paid.",
 				   "an order stands behind reservation %s", uuid_text(reservation_id));
 	}
 

@@ -32,7 +32,7 @@ typedef enum RefusalReason
 
 /*
  * Raises a refusal. figures is NULL or the members of a JSON object, without
- * braces, e.g. from answer_members(); message is printf-like.
+ * braces; message is printf-like.
  */
 extern void refuse(RefusalReason reason, const char *figures, const char *hint,
 				   const char *message, ...) pg_attribute_printf(4, 5) pg_attribute_noreturn();

@@ -205,11 +205,11 @@ dvnt_relay_claim(PG_FUNCTION_ARGS)
 	require_argument(fcinfo, 1, "lease");
 	max_rows = PG_GETARG_INT32(0);
 	length = PG_GETARG_INTERVAL_P(1);
-	if (max_rows < 1 || length->time <= 0)
+	if (max_rows < 1 || interval_seconds(length) <= 0)
 		refuse(BAD_REQUEST, NULL, NULL, "max_rows and lease must be above zero");
 	InitMaterializedSRF(fcinfo, 0);
 	begin_command();
-	end = now + length->time;
+	end = add_seconds(now, interval_seconds(length));
 	ended[0] = TimestampTzGetDatum(now);
 	ended[1] = TimestampTzGetDatum(add_seconds(now, -UNKNOWN_AFTER_SECONDS));
 	run_latest(&end_leases, ended, NULL);

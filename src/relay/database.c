@@ -44,7 +44,7 @@ typedef struct StatementText
 	Oid			types[MAX_PARAMETERS];
 } StatementText;
 
-/* The lock's two keys are the doorbell's tag: the ASCII codes of 'dvnt', and 0. */
+/* The lock's two keys are those of the engine's doorbell (src/locks.c). */
 static const StatementText statements[STATEMENT_COUNT] = {
 	[STATEMENT_ACCOUNT_ID] = {
 		"account_id", "SELECT $1::jsonb ->> 'id'", 1, {TEXT_OID}
