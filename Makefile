@@ -1,6 +1,8 @@
 # dvnt_ticketing: the extension (PGXS), the relay, and the commands that a person types.
 #   make demo   sells, signs and scans a ticket on a throw-away cluster, and shows it
 #   make test   installs, builds and tests everything
+#   make stress two minutes of everything at once, and again with the server killed in the middle
+#   make bench  holds beside a bare INSERT and the usual ways to hold a seat, an hour; or bench/run SCENARIO
 EXTENSION = dvnt_ticketing
 EXTVERSION = 1.0
 
@@ -39,11 +41,16 @@ PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
 
 # The commands below install what is missing first, PGXS included; the rest needs PGXS.
 .DEFAULT_GOAL := all
-.PHONY: demo test
+.PHONY: demo test stress bench
 demo:
 	scripts/demo
 test:
 	scripts/test
+stress:
+	test/stress/run --seconds 120
+	test/stress/run --seconds 60 --kill
+bench:
+	bench/run
 
 ifneq ($(PGXS),)
 include $(PGXS)
