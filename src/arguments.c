@@ -99,14 +99,22 @@ uuid_from_text(const char *text, size_t length, pg_uuid_t *id)
 	return true;
 }
 
-/* A new random uuid (version 4). */
+/* A new random uuid (version 4). Random bytes are fetched for many at once: ids are no secrets. */
 pg_uuid_t *
 new_uuid(void)
 {
+	static uint8 random_bytes[32 * UUID_LEN];
+	static int	unused = 0;
 	pg_uuid_t  *id = palloc(sizeof(pg_uuid_t));
 
-	if (!pg_strong_random(id->data, UUID_LEN))
-		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not generate random values")));
+	if (unused == 0)
+	{
+		if (!pg_strong_random(random_bytes, sizeof(random_bytes)))
+			ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not generate random values")));
+		unused = 32;
+	}
+	unused--;
+	memcpy(id->data, random_bytes + unused * UUID_LEN, UUID_LEN);
 	id->data[6] = (id->data[6] & 0x0f) | 0x40;
 	id->data[8] = (id->data[8] & 0x3f) | 0x80;
 	return id;

@@ -4,7 +4,8 @@
  *		for the path of a sale, where starting an executor costs more than the
  *		work.
  *
- * Constraints are the caller's to keep (his values come from our own code);
+ * Constraints are the caller's to keep (his values come from our own code), and
+ * no trigger fires;
  * indexes are maintained. Takes the table locks that a statement would take,
  * and never waits for a row.
  */

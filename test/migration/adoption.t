@@ -56,6 +56,7 @@ test_used() {
   ok 'the evidence is that of the first adoption' is "$(value live "SELECT c FROM ticketing.adopted_counters c WHERE ticket_type_id IN (SELECT id FROM public.ticket_types WHERE name NOT IN ('free', 'paid', 'open')) ORDER BY 1")" "$counters_before"
   findings_of_sample 'the two oversold tiers, and nothing else'
   ok 'held seats are still held' is "$(day_stock live first)" "$DAY_STOCK"
+  ok 'what was sold, held and ordered before the revert is worth what it was' day_goes_on live first
 }
 
 # What other code writes into quantity_sold is replaced from now on, and the roll-up mends the drifted counters.

@@ -47,9 +47,10 @@ test_deployed_again() {
   ok 'held seats are still held' is "$(day_stock blank first)" "$DAY_STOCK"
   ok 'public looks as it did' is "$(shape blank public)" "$shape_before"
   ok 'nothing is parked any more' is "$(value blank "SELECT relname FROM pg_class WHERE relname ~ '_parked$'")" ''
+  ok 'an answer given before the revert is given again, and nothing is held twice' is "$(repeat_hold)" 'same'
+  ok 'what was sold, held and ordered before the revert is worth what it was' day_goes_on blank first
   ok 'the engine works: another day of sales' day blank second
   ok 'and it adds up' is "$(findings blank)" ''
-  ok 'an answer given before the revert is given again, and nothing is held twice' is "$(repeat_hold)" 'same'
 }
 
 # The same request id as on the first day.

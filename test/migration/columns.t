@@ -38,6 +38,16 @@ test_own_payload() {
   ok 'with the same values' is "$(payloads own public.tickets id)" "$both"
 }
 
+# One that nobody has described, and none of whose tickets has a code.
+test_bare_payload() {
+  copy bare legacy
+  value bare 'ALTER TABLE public.tickets ADD COLUMN qr_payload text' >/dev/null
+  bare_shape=$(shape bare public)
+  ok 'tickets.qr_payload is there, empty and without a comment: deploys' deploy_scripts bare
+  ok 'reverts' scripts bare revert $(printf '%s\n' "${changes[@]}" | tac)
+  ok 'the column stays' is "$(shape bare public)" "$bare_shape"
+}
+
 # refuses DATABASE SQL TEXT: a table that the engine could not work with; nothing is changed.
 refuses() {
   local before
@@ -60,5 +70,6 @@ test_refusals() {
 make_legacy legacy
 test_columns
 test_own_payload
+test_bare_payload
 test_refusals
 done_testing

@@ -30,6 +30,21 @@ ok() {
   fi
 }
 
+# begin LIMIT DESCRIPTION COMMAND...: a test that runs beside others, LIMIT of them at once. judge: what became of them, in order.
+begun=()
+begin() {
+  local file=$work/begun${#begun[@]}
+  while (($(jobs -rp | wc -l) >= $1)); do wait -n; done
+  begun+=("$2")
+  ("${@:3}" >"$file" 2>&1; echo $? >"$file.status") &
+}
+judge() {
+  local n
+  wait
+  for n in "${!begun[@]}"; do ok "${begun[n]}" eval "cat '$work/begun$n'; exit $(<"$work/begun$n.status")"; done
+  begun=()
+}
+
 # is GOT WANTED
 is() { [[ $1 == "$2" ]] || { diff <(echo "$1") <(echo "$2") | sed 's/^</got   /; s/^>/wanted/' && false; }; }
 
@@ -187,8 +202,8 @@ rights() {
     ORDER BY 1"
 }
 
-# shape DATABASE SCHEMA: its definition as pg_dump has it.
-shape() { pg_dump --schema-only --schema="$2" "$1" | grep -vE '^(\\(un)?restrict |--|$)'; }
+# shape DATABASE SCHEMA...: their definition as pg_dump has it.
+shape() { pg_dump --schema-only $(printf -- '--schema=%s ' "${@:2}") "$1" | grep -vE '^(\\(un)?restrict |--|$)'; }
 
 # traces DATABASE: what a revert must have taken away; nothing if it did.
 traces() {

@@ -30,6 +30,22 @@ use_helpers() {
   } | psql -XqAt -v ON_ERROR_STOP=1 >/dev/null || exit 1
 }
 
+# Runs a program as the server's user.
+as_server() {
+  if ((EUID == 0)); then
+    (cd / && exec setpriv --reuid=postgres --regid=postgres --init-groups -- "$@")
+  else
+    (cd / && exec "$@")
+  fi
+}
+
+# make_folder NAME MODE: one of the server's user in the cluster's, which goes with it
+make_folder() {
+  local owner=()
+  ((EUID != 0)) || owner=(-o postgres -g postgres)
+  install -d -m "$2" "${owner[@]}" "$DVNT_CLUSTER/$1"
+}
+
 restart() { "$root/scripts/cluster" restart 2>"$scraps/restart" || { cat "$scraps/restart" && exit 1; }; }
 
 # Kills the postmaster as the kernel would: its children find it gone and end, and nothing is written down first.
