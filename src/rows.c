@@ -5,9 +5,8 @@
  *		work.
  *
  * Constraints are the caller's to keep (his values come from our own code), and
- * no trigger fires;
- * indexes are maintained. Takes the table locks that a statement would take,
- * and never waits for a row.
+ * no trigger fires; indexes are maintained. Takes the table locks that a statement
+ * would take, and never waits for a row.
  */
 #include "postgres.h"
 

@@ -15,7 +15,7 @@ PKG_CONFIG ?= pkg-config
 RELAY_BINDIR ?= /usr/local/bin
 
 RELAY_CFLAGS ?= -O2 -g -fstack-protector-strong -fPIE -D_FORTIFY_SOURCE=2
-RELAY_WARNINGS ?= -Wall -Wextra -Werror -Wmissing-prototypes -Wpointer-arith -Wshadow -Wvla
+RELAY_WARNINGS ?= $(STRICT) -Wall -Wextra -Wmissing-prototypes -Wpointer-arith -Wshadow -Wvla
 RELAY_LDFLAGS ?= -pie -Wl,-z,relro,-z,now
 
 RELAY_PROGRAM := $(RELAY_DIR)/dvnt_stripe_relay
