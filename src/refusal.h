@@ -34,8 +34,8 @@ typedef enum RefusalReason
  * Raises a refusal. figures is NULL or the members of a JSON object, without
  * braces; message is printf-like.
  */
-extern void refuse(RefusalReason reason, const char *figures, const char *hint,
-				   const char *message, ...) pg_attribute_printf(4, 5) pg_attribute_noreturn();
+extern _Noreturn void refuse(RefusalReason reason, const char *figures, const char *hint,
+				   const char *message, ...) pg_attribute_printf(4, 5);
 
 /* The stable name of a reason. */
 extern const char *refusal_name(RefusalReason reason);
