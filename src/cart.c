@@ -5,7 +5,7 @@
  *
  * Reads public.events, public.ticket_types, ticketing.event_settings,
  * ticketing.payees and ticketing.stock_pools. Takes the event's shape lock,
- * shared, for carts with something unlimited.
+ * shared, for a sale.
  */
 #include "postgres.h"
 
@@ -316,16 +316,6 @@ cart_payee(const Cart *cart, Snapshot snapshot)
 	return account;
 }
 
-/* Whether every limit that there is has its pool. */
-static bool
-cart_is_fully_pooled(const Cart *cart)
-{
-	for (int i = 0; i < cart->item_count; i++)
-		if (cart->items[i].pool.pool_id == 0)
-			return false;
-	return cart->event_pool.pool_id != 0;
-}
-
 /* Limits without a pool would let everybody in: better no sale. */
 static void
 check_pools(const Cart *cart)
@@ -352,22 +342,17 @@ cart_load_latest(Cart *cart)
 }
 
 /*
- * Loads the cart for a draw: nobody can make a pool between here and our
+ * Loads the cart for a draw: none of its pools is made or removed until our
  * commit. Returns the snapshot that it was read with, registered.
  */
 Snapshot
 cart_load_for_sale(Cart *cart)
 {
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	Snapshot	snapshot;
 
+	lock_shape_shared(cart->event_id);
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	cart_load(cart, snapshot);
-	if (!cart_is_fully_pooled(cart))
-	{
-		lock_shape_shared(cart->event_id);
-		UnregisterSnapshot(snapshot);
-		snapshot = RegisterSnapshot(GetLatestSnapshot());
-		cart_load(cart, snapshot);
-	}
 	check_pools(cart);
 	return snapshot;
 }
@@ -470,7 +455,9 @@ dvnt_quote(PG_FUNCTION_ARGS)
 	require_argument(fcinfo, 0, "event_id");
 	require_argument(fcinfo, 1, "items");
 	cart = cart_parse(PG_GETARG_INT32(0), PG_GETARG_JSONB_P(1));
+	begin_reading();
 	cart_load(cart, GetActiveSnapshot());
+	end_reading();
 	cart_quote(cart, &quote, currency);
 	answer_begin(&answer);
 	quote_answer(&answer, &quote, currency);

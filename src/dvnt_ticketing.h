@@ -79,6 +79,8 @@ extern bool row_is_null(uint64 row, int column);
 extern char *row_text(uint64 row, int column);
 extern char *row_uuid_text(uint64 row, int column);
 extern void rows_to_result(FunctionCallInfo fcinfo);
+extern void begin_reading(void);
+extern void end_reading(void);
 
 /* A step that may have to be undone by itself: an internal subtransaction. */
 typedef struct Guard
@@ -180,6 +182,8 @@ extern void lock_user(const char *user_id, int32 event_id);
 extern void lock_event(int32 event_id);
 extern bool try_lock_event(int32 event_id);
 extern void lock_shape_shared(int32 event_id);
+extern bool try_lock_shape_shared(int32 event_id);
+extern void lock_shape(int32 event_id);
 extern bool no_relay_sleeps(void);
 extern int	take_waiter_slot(void);
 extern void give_back_waiter_slot(int slot);
@@ -277,6 +281,7 @@ extern bool shard_draw(const PoolMove *move);
 extern bool shard_is_rich(const PoolMove *move, Snapshot snapshot);
 extern Supply shard_supply(const PoolMove *move, Snapshot snapshot);
 extern int64 shard_sum(const PoolMove *move, Snapshot snapshot);
+extern void shard_deal(const PoolMove *move, int32 seats);
 extern void shard_return(PoolMove *move);
 
 /*-- shortage.c --*/

@@ -483,7 +483,7 @@ dvnt_release_hold(PG_FUNCTION_ARGS)
 	id = UUIDPGetDatum(reservation_id);
 
 	begin_command();
-	(void) lock_owner(reservation_id, user_id);
+	lock_shape_shared(lock_owner(reservation_id, user_id));
 	declare_lock(RANK_HOLD);
 	rows = run_latest(&lock_reservation, &id, NULL);
 	for (uint64 row = 0; row < rows; row++)
@@ -536,11 +536,13 @@ dvnt_availability(PG_FUNCTION_ARGS)
 	begin_command();
 	values[0] = Int32GetDatum(PG_GETARG_INT32(0));
 	values[1] = TimestampTzGetDatum(engine_now());
+	begin_reading();
 	if (run_stable(&event_exists, values, NULL) == 0)
 		refuse(NOT_FOUND, psprintf("\"event_id\": %d", PG_GETARG_INT32(0)), NULL,
 			   "event %d does not exist", PG_GETARG_INT32(0));
 	run_stable(&read_availability, values, NULL);
 	rows_to_result(fcinfo);
+	end_reading();
 	SPI_finish();
 	return (Datum) 0;
 }

@@ -81,11 +81,13 @@ dvnt_check_invariants(PG_FUNCTION_ARGS)
 {
 	InitMaterializedSRF(fcinfo, 0);
 	begin_command();
+	begin_reading();
 	for (size_t i = 0; i < lengthof(checks); i++)
 	{
 		run_stable(&checks[i], NULL, NULL);
 		rows_to_result(fcinfo);
 	}
+	end_reading();
 	SPI_finish();
 	return (Datum) 0;
 }

@@ -13,6 +13,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "storage/proc.h"
@@ -57,10 +58,6 @@ KEPT_PLAN(lock_pool,
 KEPT_PLAN(set_deficit,
 		  "UPDATE ticketing.stock_pools SET deficit = $2 WHERE pool_id = $1 AND deficit <> $2",
 		  INT8OID, INT4OID);
-KEPT_PLAN(deal_pool,
-		  "SELECT ticketing.stock_deal($1, $2)",
-		  INT8OID, INT4OID);
-
 static int
 compare_moves(const void *a, const void *b)
 {
@@ -270,7 +267,6 @@ typedef struct PoolChange
 	int32		credit;
 	bool		locked;			/* all its shards */
 	int64		free_seats;		/* of a locked one, credit included */
-	bool		is_gone;		/* it became unlimited meanwhile */
 } PoolChange;
 
 /* What the slow path came to. */
@@ -340,8 +336,9 @@ lock_and_count(PoolChange *changes, int count)
 
 		if (!change->locked)
 			continue;
-		change->is_gone = run_latest(&lock_pool, &pool, NULL) == 0;
-		change->free_seats = change->is_gone ? PG_INT32_MAX : DatumGetInt64(row_datum(0, 1)) + change->credit;
+		if (run_latest(&lock_pool, &pool, NULL) == 0)
+			elog(ERROR, "stock pool " INT64_FORMAT " is gone", change->move.pool_id);
+		change->free_seats = DatumGetInt64(row_datum(0, 1)) + change->credit;
 		enough &= change->free_seats >= change->move.quantity;
 	}
 	return enough;
@@ -355,12 +352,9 @@ deal_locked(const PoolChange *change, int32 drawn)
 	Datum		values[2] = {Int64GetDatum(change->move.pool_id)};
 
 	tally_pool(change->move.pool_id, (int64) change->credit - drawn);
-	if (change->is_gone)
-		return;
 	values[1] = Int32GetDatum((int32) Max(-net, 0));
 	run_latest(&set_deficit, values, NULL);
-	values[1] = Int32GetDatum((int32) Max(net, 0));
-	run_latest(&deal_pool, values, NULL);
+	shard_deal(&change->move, (int32) Max(net, 0));
 }
 
 /* Gives a pool whose shards are not all locked its credit. */
@@ -538,8 +532,8 @@ dvnt_release_expired_holds(PG_FUNCTION_ARGS)
 		int			credit_count;
 
 		(void) begin_locking(RANK_NONE);
-		/* somebody else sweeps this event: leave it to him */
-		if (!try_lock_event(events[i]))
+		/* somebody else sweeps this event, or sets its limits: leave it to him */
+		if (!try_lock_shape_shared(events[i]) || !try_lock_event(events[i]))
 			continue;
 		run_latest(&count_dead, dead, NULL);
 		released += DatumGetInt64(row_datum(0, 1));
@@ -573,7 +567,14 @@ dvnt_rebuild_stock(PG_FUNCTION_ARGS)
 	require_argument(fcinfo, 0, "event_id");
 	event_id = PG_GETARG_INT32(0);
 	event = Int32GetDatum(event_id);
+	PreventCommandIfReadOnly("rebuild_stock()");
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("stock cannot be rebuilt at isolation level %s", GetConfigOption("transaction_isolation", false, false)),
+				 errhint("Call rebuild_stock in a READ COMMITTED transaction.")));
 	begin_command();
+	lock_shape(event_id);
 	lock_event(event_id);
 	run_latest(&make_missing_pools, &event, NULL);
 	pools = run_latest(&derive_pools, &event, NULL);

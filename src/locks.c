@@ -20,7 +20,7 @@
 /* Classes of pg_advisory_lock(class, key). */
 #define LOCK_CLASS_EVENT 1685454849 /* key: event; the slow path of stock */
 #define LOCK_CLASS_DOORBELL 1685454850	/* key: 0; shared while a relay sleeps */
-#define LOCK_CLASS_SHAPE 1685454851 /* key: event; exclusive while a pool is made or removed */
+#define LOCK_CLASS_SHAPE 1685454851 /* key: event; shared by whoever moves seats, exclusive while a pool is made or removed */
 
 /* Fourth fields of a tag: 1 and 2 are SQL's. */
 #define TAG_SQL_PAIR 2
@@ -95,7 +95,7 @@ try_lock_event(int32 event_id)
 	return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
 }
 
-/* Held while buying what has no pool, so that a pool made meanwhile waits and counts us. */
+/* Held by whoever moves seats of an event, so that none of its pools is made or removed until he has committed. */
 void
 lock_shape_shared(int32 event_id)
 {
@@ -104,6 +104,26 @@ lock_shape_shared(int32 event_id)
 	declare_lock(RANK_SHAPE);
 	pair_tag(&tag, LOCK_CLASS_SHAPE, (uint32) event_id);
 	(void) LockAcquire(&tag, ShareLock, false, false);
+}
+
+bool
+try_lock_shape_shared(int32 event_id)
+{
+	LOCKTAG		tag;
+
+	pair_tag(&tag, LOCK_CLASS_SHAPE, (uint32) event_id);
+	return LockAcquire(&tag, ShareLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+/* Held while pools are made: everybody who moves seats has committed. */
+void
+lock_shape(int32 event_id)
+{
+	LOCKTAG		tag;
+
+	declare_lock(RANK_SHAPE);
+	pair_tag(&tag, LOCK_CLASS_SHAPE, (uint32) event_id);
+	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 }
 
 /*

@@ -353,6 +353,7 @@ dvnt_order_status(PG_FUNCTION_ARGS)
 	begin_command();
 	values[0] = UUIDPGetDatum(order_id);
 	values[1] = CStringGetTextDatum(user_id);
+	begin_reading();
 	if (run_stable(&read_order, values, NULL) == 0)
 		refuse(NOT_FOUND, psprintf("\"order_id\": \"%s\"", uuid_text(order_id)), NULL,
 			   "order %s does not exist", uuid_text(order_id));
@@ -368,6 +369,7 @@ dvnt_order_status(PG_FUNCTION_ARGS)
 	if (!row_is_null(0, 7))
 		answer_time(&answer, "paid_at", DatumGetTimestampTz(row_datum(0, 7)));
 	answer_raw(&answer, "tickets", row_text(0, 9));
+	end_reading();
 	result = SPI_datumTransfer(answer_jsonb(&answer), false, -1);
 	SPI_finish();
 	PG_RETURN_DATUM(result);

@@ -18,6 +18,7 @@
 #include "rows.h"
 
 #define RICH_TIMES 16
+#define SEATS_TOGETHER 8
 
 enum
 {
@@ -143,6 +144,32 @@ shard_sum(const PoolMove *move, Snapshot snapshot)
 	return seats;
 }
 
+/*
+ * Sets the seats of a pool all of whose shards we have locked. They are dealt
+ * to as many shards as get eight or more each, so that the last seats are
+ * found together (as ticketing.stock_deal does, but in an old snapshot, too).
+ */
+void
+shard_deal(const PoolMove *move, int32 seats)
+{
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	int32		used = Min(move->shards, (seats - 1) / SEATS_TOGETHER + 1);
+	RowScan		scan;
+
+	scan_shards(&scan, move, snapshot);
+	while (row_scan_next(&scan))
+	{
+		int32		shard = DatumGetInt16(row_scan_datum(&scan, SHARD_SHARD));
+		int32		dealt = shard < used ? seats / used + (shard < seats % used) : 0;
+
+		if (dealt != DatumGetInt32(row_scan_datum(&scan, SHARD_AVAILABLE)) &&
+			!row_try_update(&scan, SHARD_AVAILABLE, Int32GetDatum(dealt)))
+			elog(ERROR, "shard %d of stock pool " INT64_FORMAT " is not locked", shard, move->pool_id);
+	}
+	row_scan_end(&scan);
+	UnregisterSnapshot(snapshot);
+}
+
 /* Gives one pool its seats back; a deficit is paid first. */
 void
 shard_return(PoolMove *move)
@@ -155,7 +182,7 @@ shard_return(PoolMove *move)
 	tally_pool(move->pool_id, move->quantity);
 	declare_lock(RANK_SHARD);
 	if (run_latest(&pool_deficit, &pool, NULL) == 0)
-		return;					/* it became unlimited meanwhile */
+		elog(ERROR, "stock pool " INT64_FORMAT " is gone", move->pool_id);
 	move->shards = DatumGetInt16(row_datum(0, 2));
 	if (DatumGetInt32(row_datum(0, 1)) > 0 || !change_any_shard(move, move->quantity, &at_home))
 	{

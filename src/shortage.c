@@ -96,7 +96,7 @@ free_seats(int32 event_id, const PoolMove *move, TimestampTz now, Snapshot snaps
 {
 	RowKey		key = {POOL_ID, F_INT8EQ, Int64GetDatum(move->pool_id)};
 	RowScan		scan;
-	int64		seats = PG_INT64_MAX;	/* it became unlimited meanwhile */
+	int64		seats = 0;
 
 	if (row_find(&scan, &stock_pools, 0, snapshot, &key, 1))
 	{

@@ -5,7 +5,7 @@
  *
  * run_latest() sees what has committed up to now, whatever the isolation level
  * of the caller: to be used after a lock is taken (see ri_triggers.c for the
- * same need). run_stable() sees the caller's snapshot and writes nothing.
+ * same need). run_stable() sees the active snapshot and writes nothing.
  */
 #include "postgres.h"
 
@@ -95,6 +95,27 @@ run_stable(KeptPlan *kept, const Datum *values, const char *nulls)
 	SPIPlanPtr	plan = ready_plan(kept);
 
 	return checked(SPI_execute_plan(plan, (Datum *) values, nulls, true, 0), kept);
+}
+
+/*
+ * For answers that a command of the same transaction may have changed, at an
+ * isolation level with one old snapshot: our commands change the latest
+ * versions of rows, beside which that snapshot may still see an older one. So
+ * once the transaction has written, it reads what is latest.
+ */
+void
+begin_reading(void)
+{
+	if (IsolationUsesXactSnapshot() && TransactionIdIsValid(GetTopTransactionIdIfAny()))
+		PushActiveSnapshot(GetLatestSnapshot());
+	else
+		PushActiveSnapshot(GetActiveSnapshot());
+}
+
+void
+end_reading(void)
+{
+	PopActiveSnapshot();
 }
 
 /* A column of a row of the last statement; columns count from 1. */

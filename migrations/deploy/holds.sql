@@ -52,20 +52,35 @@ BEGIN
 END
 $$;
 
--- Brings a pool to a new capacity (NULL: no limit, the pool goes). Locks: the event's shape lock, shards, pool.
-CREATE OR REPLACE FUNCTION ticketing.stock_follow_capacity(event integer, tier uuid, seats integer) RETURNS void LANGUAGE plpgsql
+-- Takes the event's shape lock, to make or remove a pool. Whoever moves seats holds it shared until he has committed: what is
+-- counted next is all there is. Gives up before a deadlock is looked for: a sale that waits for a row of ours is not its victim.
+CREATE OR REPLACE FUNCTION ticketing.stock_lock_shape(event integer) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp SET lock_timeout = '500ms' AS $$
+BEGIN
+  PERFORM pg_advisory_xact_lock(1685454851, event);
+  UPDATE ticketing.event_settings s SET shape = s.shape + 1 WHERE s.event_id = event;
+END
+$$;
+
+-- Brings a pool to a new capacity (NULL: no limit, the pool goes). Locks: the event's shape lock where a pool is made or
+-- removed, shards, pool.
+CREATE OR REPLACE FUNCTION ticketing.stock_follow_capacity(event integer, tier uuid, seats integer, is_new boolean) RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   p record;
   free bigint;
 BEGIN
-  -- A buyer of an unlimited tier holds this lock shared until he has committed: a pool that is made now counts him.
-  PERFORM pg_advisory_xact_lock(1685454851, event);
   SELECT * INTO p FROM ticketing.stock_pools k WHERE k.event_id = event AND k.ticket_type_id IS NOT DISTINCT FROM tier;
+  IF NOT FOUND AND seats IS NULL THEN
+    RETURN;
+  END IF;
   IF NOT FOUND THEN
-    IF seats IS NULL THEN
-      RETURN;
+    IF NOT is_new AND current_setting('transaction_isolation') <> 'read committed' THEN
+      RAISE EXCEPTION 'a limit cannot be set on what had none at isolation level %', current_setting('transaction_isolation')
+        USING ERRCODE = 'feature_not_supported', DETAIL = 'Holds and tickets made since the transaction began would not be counted.',
+              HINT = 'Set the limit in a READ COMMITTED transaction.';
     END IF;
+    PERFORM ticketing.stock_lock_shape(event);
     PERFORM ticketing.stock_derive(ticketing.stock_make_pool(event, tier, seats));
     SELECT * INTO p FROM ticketing.stock_pools k WHERE k.event_id = event AND k.ticket_type_id IS NOT DISTINCT FROM tier;
     IF p.deficit > 0 THEN
@@ -75,7 +90,9 @@ BEGIN
     END IF;
     RETURN;
   END IF;
-  IF seats >= p.capacity THEN
+  IF seats IS NULL THEN
+    PERFORM ticketing.stock_lock_shape(event);
+  ELSIF seats >= p.capacity THEN
     PERFORM ticketing.stock_change(p.pool_id, seats - p.capacity);
     UPDATE ticketing.stock_pools SET capacity = seats WHERE pool_id = p.pool_id;
     RETURN;
@@ -134,9 +151,9 @@ CREATE OR REPLACE FUNCTION ticketing.follow_ticket_type() RETURNS trigger LANGUA
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   IF TG_OP = 'DELETE' THEN
-    PERFORM ticketing.stock_follow_capacity(OLD.event_id, OLD.id, NULL);
+    PERFORM ticketing.stock_follow_capacity(OLD.event_id, OLD.id, NULL, false);
   ELSE
-    PERFORM ticketing.stock_follow_capacity(NEW.event_id, NEW.id, ticketing.capacity_of(NEW.quantity_total));
+    PERFORM ticketing.stock_follow_capacity(NEW.event_id, NEW.id, ticketing.capacity_of(NEW.quantity_total), TG_OP = 'INSERT');
   END IF;
   RETURN NULL;
 END
@@ -146,10 +163,10 @@ CREATE OR REPLACE FUNCTION ticketing.follow_event() RETURNS trigger LANGUAGE plp
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   IF TG_OP = 'DELETE' THEN
-    PERFORM ticketing.stock_follow_capacity(OLD.id, NULL, NULL);
+    PERFORM ticketing.stock_follow_capacity(OLD.id, NULL, NULL, false);
     RETURN NULL;
   END IF;
-  PERFORM ticketing.stock_follow_capacity(NEW.id, NULL, ticketing.capacity_of(NEW.max_attendees));
+  PERFORM ticketing.stock_follow_capacity(NEW.id, NULL, ticketing.capacity_of(NEW.max_attendees), TG_OP = 'INSERT');
   UPDATE ticketing.event_settings s SET capacity = ticketing.capacity_of(NEW.max_attendees)
   WHERE s.event_id = NEW.id AND s.capacity IS DISTINCT FROM ticketing.capacity_of(NEW.max_attendees);
   RETURN NULL;
@@ -160,7 +177,7 @@ DO $$
 DECLARE
   f regprocedure;
 BEGIN
-  FOREACH f IN ARRAY ARRAY['ticketing.refuse(text, text, jsonb, text)', 'ticketing.stock_follow_capacity(integer, uuid, integer)',
+  FOREACH f IN ARRAY ARRAY['ticketing.refuse(text, text, jsonb, text)', 'ticketing.stock_lock_shape(integer)', 'ticketing.stock_follow_capacity(integer, uuid, integer, boolean)',
                            'ticketing.guard_ticket_type()', 'ticketing.follow_ticket_type()', 'ticketing.follow_event()']::regprocedure[] LOOP
     EXECUTE format('ALTER FUNCTION %s OWNER TO dvnt_ticketing_owner', f);
     EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', f);

@@ -155,6 +155,18 @@ BEGIN
 END
 $$;
 
+-- Holds an event's pools as they are until the transaction ends: none is made or removed.
+CREATE OR REPLACE FUNCTION ticketing.stock_hold_shape(event integer) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  PERFORM pg_advisory_xact_lock_shared(1685454851, event);
+  -- A pool that is younger than our snapshot cannot be seen; that there is one, can.
+  IF current_setting('transaction_isolation') <> 'read committed' THEN
+    PERFORM FROM ticketing.event_settings s WHERE s.event_id = event FOR SHARE;
+  END IF;
+END
+$$;
+
 -- Follows tickets that other code sells, moves, ends or deletes.
 CREATE OR REPLACE FUNCTION ticketing.follow_ticket() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp AS $$
@@ -163,6 +175,12 @@ DECLARE
   is_sold boolean := TG_OP <> 'DELETE' AND NEW.status IN ('active', 'scanned');
   p record;
 BEGIN
+  IF was_sold THEN
+    PERFORM ticketing.stock_hold_shape(OLD.event_id);
+  END IF;
+  IF is_sold THEN
+    PERFORM ticketing.stock_hold_shape(NEW.event_id);
+  END IF;
   FOR p IN
     SELECT pool_id, sum(delta)::integer AS delta FROM (
       SELECT pool_id, 1 AS delta FROM ticketing.stock_pools
@@ -184,12 +202,15 @@ DECLARE
 BEGIN
   FOREACH f IN ARRAY ARRAY['ticketing.stock_deal(bigint, integer)', 'ticketing.stock_change(bigint, integer)',
                            'ticketing.stock_make_pool(integer, uuid, integer)', 'ticketing.stock_derive(bigint)',
-                           'ticketing.follow_ticket()']::regprocedure[] LOOP
+                           'ticketing.stock_hold_shape(integer)', 'ticketing.follow_ticket()']::regprocedure[] LOOP
     EXECUTE format('ALTER FUNCTION %s OWNER TO dvnt_ticketing_owner', f);
     EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', f);
   END LOOP;
 END
 $$;
+
+-- Pools with nothing for sale yet; the application sells meanwhile. Tiers that it makes meanwhile get theirs in the next change.
+\ir ../lib/pools.sql
 
 -- The engine's own writes run as its owner and account for themselves.
 CREATE OR REPLACE TRIGGER dvnt_follow_sale AFTER INSERT OR DELETE ON public.tickets
@@ -200,15 +221,31 @@ CREATE OR REPLACE TRIGGER dvnt_follow_change AFTER UPDATE OF status, ticket_type
   EXECUTE FUNCTION ticketing.follow_ticket();
 
 -- Adoption, in the transaction that made the triggers: no sale is missed between the count and the first
--- trigger. It writes no row of public.
+-- trigger. It writes no row of public. The application's sales wait from here on, so tickets are counted once for all pools.
+CREATE TEMP TABLE sold ON COMMIT DROP AS
+SELECT event_id, ticket_type_id, count(*) AS seats FROM public.tickets WHERE status IN ('active', 'scanned') GROUP BY 1, 2;
+
 INSERT INTO ticketing.adopted_counters (ticket_type_id, event_id, quantity_sold, counted)
-SELECT tt.id, tt.event_id, tt.quantity_sold, count(t.id)
-FROM public.ticket_types tt LEFT JOIN public.tickets t ON t.ticket_type_id = tt.id AND t.status IN ('active', 'scanned')
+SELECT tt.id, tt.event_id, tt.quantity_sold, coalesce(sum(s.seats), 0)
+FROM public.ticket_types tt LEFT JOIN sold s ON s.ticket_type_id = tt.id
 GROUP BY tt.id
 ON CONFLICT DO NOTHING;
 
-\ir ../lib/pools.sql
-SELECT ticketing.stock_derive(pool_id) FROM ticketing.stock_pools ORDER BY pool_id;
+-- What stock_derive and stock_deal do for one pool. Where there are holds, which is when this is run again, they do it.
+CREATE TEMP TABLE free_seats ON COMMIT DROP AS
+SELECT p.pool_id, p.shards, p.capacity - coalesce(sum(s.seats), 0) AS seats
+FROM ticketing.stock_pools p
+LEFT JOIN sold s ON s.event_id = p.event_id AND (p.ticket_type_id IS NULL OR s.ticket_type_id = p.ticket_type_id)
+WHERE to_regclass('ticketing.ticket_holds') IS NULL
+GROUP BY p.pool_id;
+UPDATE ticketing.stock_pools p SET deficit = greatest(0, -f.seats)
+FROM free_seats f WHERE f.pool_id = p.pool_id AND p.deficit <> greatest(0, -f.seats);
+UPDATE ticketing.stock_shards s SET available = d.seats
+FROM (SELECT h.pool_id, h.shard, CASE WHEN h.shard < k.used THEN k.seats / k.used + (h.shard < k.seats % k.used)::integer ELSE 0 END AS seats
+      FROM ticketing.stock_shards h
+      JOIN (SELECT f.pool_id, greatest(0, f.seats)::integer AS seats, least(f.shards, (greatest(0, f.seats)::integer - 1) / 8 + 1) AS used FROM free_seats f) k USING (pool_id)) d
+WHERE s.pool_id = d.pool_id AND s.shard = d.shard AND s.available <> d.seats;
+SELECT ticketing.stock_derive(pool_id) FROM ticketing.stock_pools WHERE to_regclass('ticketing.ticket_holds') IS NOT NULL ORDER BY pool_id;
 
 -- The view calls through plpgsql, so that it does not hinder DROP EXTENSION.
 CREATE OR REPLACE FUNCTION ticketing.read_statistics() RETURNS TABLE (name text, count bigint, server_wide boolean) LANGUAGE plpgsql

@@ -25,14 +25,37 @@ ALTER TABLE ticketing.superseded_codes OWNER TO dvnt_ticketing_owner;
 ALTER TABLE ticketing.superseded_codes ENABLE ROW LEVEL SECURITY;
 GRANT INSERT, UPDATE (status, checked_in_at, checked_in_by, qr_payload, qr_token) ON public.tickets TO dvnt_ticketing_owner;
 
--- Payloads that a rollback put aside come back.
+COMMIT;
+
+-- Payloads that a rollback put aside come back, some at a time: nobody waits for long, and we for nobody. Tickets that somebody
+-- has locked are left for the next pass.
 DO $$
+DECLARE
+  give_up timestamptz := clock_timestamp() + '10 seconds';
+  last uuid := '00000000-0000-0000-0000-000000000000';
+  ids uuid[];
 BEGIN
-  IF to_regclass('ticketing.ticket_payloads_parked') IS NOT NULL THEN
-    UPDATE public.tickets t SET qr_payload = p.qr_payload
-    FROM ticketing.ticket_payloads_parked p WHERE p.ticket_id = t.id AND t.qr_payload IS NULL;
-    DROP TABLE ticketing.ticket_payloads_parked;
-  END IF;
+  WHILE to_regclass('ticketing.ticket_payloads_parked') IS NOT NULL LOOP
+    PERFORM set_config('lock_timeout', '2s', true);
+    SELECT array_agg(b.ticket_id) INTO ids
+    FROM (SELECT ticket_id FROM ticketing.ticket_payloads_parked WHERE ticket_id > last ORDER BY ticket_id LIMIT 2000) b;
+    IF ids IS NOT NULL THEN
+      last := ids[cardinality(ids)];
+      SELECT array_agg(f.id) INTO ids
+      FROM (SELECT id FROM public.tickets WHERE id = ANY (ids) AND qr_payload IS NULL FOR NO KEY UPDATE SKIP LOCKED) f;
+      UPDATE public.tickets t SET qr_payload = p.qr_payload
+      FROM ticketing.ticket_payloads_parked p WHERE t.id = ANY (ids) AND p.ticket_id = t.id;
+      give_up := CASE WHEN FOUND THEN clock_timestamp() + '10 seconds' ELSE give_up END;
+    ELSIF NOT EXISTS (SELECT FROM ticketing.ticket_payloads_parked p JOIN public.tickets t ON t.id = p.ticket_id WHERE t.qr_payload IS NULL) THEN
+      DROP TABLE ticketing.ticket_payloads_parked;
+    ELSIF clock_timestamp() < give_up THEN
+      last := '00000000-0000-0000-0000-000000000000';
+      PERFORM pg_sleep(0.05);
+    ELSE
+      RAISE EXCEPTION 'signed codes cannot be brought back: their tickets are locked'
+        USING HINT = 'Deploy again. What has been brought back stays.', ERRCODE = 'lock_not_available';
+    END IF;
+    COMMIT;
+  END LOOP;
 END
 $$;
-COMMIT;

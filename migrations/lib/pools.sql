@@ -1,7 +1,7 @@
 -- For deploy scripts, inside their transaction: makes the pools those of the tiers and events that there are now. Whatever
 -- happened while nobody followed is made good: pools whose tier or event has gone, moved or become unlimited go, missing
 -- ones are made with nothing for sale, capacities are set. changed_pools then names those whose stock is to be derived.
--- public.tickets is locked by then, or a sale could be missed while a pool is made.
+-- Where triggers follow the sales already, public.tickets is locked by then: a sale could be missed while a pool is made.
 
 CREATE TEMP TABLE changed_pools (pool_id bigint PRIMARY KEY) ON COMMIT DROP;
 

@@ -146,7 +146,7 @@ $$;
 -- The header Stripe-Signature of a payload.
 CREATE FUNCTION stripe_signature(payload bytea) RETURNS text LANGUAGE sql AS $$
   SELECT 't=' || t || ',v1=' || encode(hmac(convert_to(t || '.', 'UTF8') || payload, convert_to(current_setting('test.webhook_secret'), 'UTF8'), 'sha256'), 'hex')
-  FROM (SELECT extract(epoch FROM ticketing.clock())::bigint AS t) now
+  FROM (SELECT extract(epoch FROM ticketing.clock())::bigint AS t OFFSET 0) now
 $$;
 
 -- Delivers a webhook and returns its outcome.
