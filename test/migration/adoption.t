@@ -12,8 +12,8 @@ test_adoption() {
   counters_before=$(value live "SELECT id, quantity_sold FROM public.ticket_types ORDER BY 1")
   ok 'the sample has all twelve tables' is "$(wc -l <<<"$rows_before")" 12
   ok 'and a counter that is NULL' is "$(grep -c '|$' <<<"$counters_before")" 1
-  ok 'deploys beside them' deploy live
-  ok 'verifies' verify live
+  ok 'deploys beside them' deploy_scripts live
+  ok 'verifies' verify_scripts live
   ok 'adoption leaves every row as it was' is "$(sums live public)" "$rows_before"
   ok 'and rewrites none: no write that triggers, replicas or readers of the application could notice' is "$(versions live)" "$versions_before"
   ok 'the counters of before are kept as evidence, NULL included' is "$(value live 'SELECT ticket_type_id, quantity_sold FROM ticketing.adopted_counters ORDER BY 1')" "$counters_before"
@@ -26,7 +26,7 @@ test_adoption() {
 
 # Straight back, with nothing done in between.
 test_unused() {
-  ok 'a revert goes through' revert live
+  ok 'a revert goes through' revert_scripts live
   ok 'nothing of the engine is left in the way' is "$(traces live)" ''
   ok 'public is defined as it was before adoption: columns, constraints, indexes, policies, grants, comments' is "$(shape live public)" "$shape_before"
   ok 'with the same rows' is "$(sums live public)" "$rows_before"
@@ -35,7 +35,7 @@ test_unused() {
 }
 
 test_used() {
-  ok 'deploys again' deploy live
+  ok 'deploys again' deploy_scripts live
   findings_of_sample 'the two oversold tiers again, and nothing else'
   ok 'the engine works: a day of sales' day live first
   findings_of_sample 'which adds up'
@@ -43,13 +43,13 @@ test_used() {
   counters_before=$(value live 'SELECT c FROM ticketing.adopted_counters c ORDER BY 1')
   rows_before=$(sums live public)
   payloads_before=$(payloads live public.tickets id)
-  ok 'a second revert goes through' revert live
+  ok 'a second revert goes through' revert_scripts live
   ok 'nothing of the engine is left in the way' is "$(traces live)" ''
   ok 'the parked tables have every row' is "$(sums live ticketing '^(stock_shards|adopted_counters)$')" "$before"
   ok 'what was sold meanwhile stays sold' is "$(sums live public)" "$rows_before"
   ok 'public is defined as it was before adoption' is "$(shape live public)" "$shape_before"
-  ok 'deploys a third time' deploy live
-  ok 'verifies' verify live
+  ok 'deploys a third time' deploy_scripts live
+  ok 'verifies' verify_scripts live
   ok 'the same rows are back' is "$(sums live ticketing '^(stock_shards|adopted_counters)$')" "$before"
   ok 'those of public, too' is "$(sums live public)" "$rows_before"
   ok 'every ticket has its signed code again' is "$(payloads live public.tickets id)" "$payloads_before"

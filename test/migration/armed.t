@@ -27,7 +27,7 @@ done
 ok 'refused to sqitch, too' refused 'DVNT_REVERT does not name' env -u DVNT_REVERT bash -c 'cd migrations && TZ=UTC SQITCH_USER_CONFIG=/dev/null sqitch revert -y db:pg:live'
 ok 'the refusal says how to arm it, and that no row is lost' refused 'Set DVNT_REVERT=live in the environment to arm it. Tables are parked, no row is lost.' attempt stock
 ok 'nothing has changed by all that' is "$(state)" "$before"
-ok 'verifies' verify live
+ok 'verifies' verify_scripts live
 ok 'no script was left out: each change has a deploy, a revert and a verify script' is "$(ls migrations/deploy)" "$(printf '%s.sql\n' "${changes[@]}" | sort)"
 ok 'each revert' is "$(ls migrations/revert)" "$(ls migrations/deploy)"
 ok 'each verify' is "$(ls migrations/verify)" "$(ls migrations/deploy)"

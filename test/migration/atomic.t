@@ -41,7 +41,7 @@ test_locks() {
     scripts live deploy "$change"
   done
   day live first
-  for change in $(printf '%s\n' "${changes[@]}" | tac); do
+  for change in "${backwards[@]}"; do
     case $change in
       stripe) start_case 'revert stripe, the inbox locked: the outbox stays under its name' live revert stripe ticketing.stripe_inbox ;;
       doors) start_case 'revert doors, checkins locked' live revert doors ticketing.checkins ;;

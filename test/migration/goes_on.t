@@ -66,7 +66,7 @@ ok 'every pool has what the tables say' is "$(wrong_pools used)" ''
 
 # The whole engine out.
 copy out used
-ok 'all of it is reverted' scripts out revert $(printf '%s\n' "${changes[@]}" | tac)
+ok 'all of it is reverted' revert_scripts out
 ok 'the application goes on without it' changes_without_engine out
 ok 'and it is deployed again' deploy_scripts out
 all_is_well 'taken out' out

@@ -12,6 +12,7 @@ fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mapfile -t changes < <(sed -nE 's/^([a-z_]+) .*/\1/p' migrations/sqitch.plan)
+mapfile -t backwards < <(printf '%s\n' "${changes[@]}" | tac)
 number=0
 failures=0
 
@@ -140,6 +141,7 @@ scripts() {
 }
 deploy_scripts() { PGOPTIONS='-c client_min_messages=warning' scripts "$1" deploy "${changes[@]}"; }
 verify_scripts() { scripts "$1" verify "${changes[@]}"; }
+revert_scripts() { scripts "$1" revert "${backwards[@]}"; }
 
 # What check_invariants finds, a line each.
 findings() { value "$1" "SELECT check_name, entity, detail FROM ticketing.check_invariants() ORDER BY 1, 2"; }

@@ -16,7 +16,7 @@ test_to_holds() {
   ok 'and changes a capacity' value live "UPDATE public.ticket_types SET quantity_total = 31 WHERE name = 'paid'"
   ok 'verifies as far as it is deployed' verify live
   ok 'deployed again' deploy live
-  ok 'verifies' verify live
+  ok 'verifies' verify_scripts live
   ok 'seats add up, with the sale and the capacity' is "$(sample_findings live)" "$SAMPLE_FINDINGS"
   ok 'in stock, too' is "$(day_stock live first)" 'free|20|17|0|3
 open||86|0|3

@@ -49,7 +49,7 @@ test_subsets() {
 
 # revert_parks DATABASE NAMES
 revert_parks() {
-  scripts "$1" revert $(printf '%s\n' "${changes[@]}" | tac) || return
+  revert_scripts "$1" || return
   is "$(value "$1" "SELECT string_agg(regexp_replace(tablename, '_parked$', ''), ' ' ORDER BY tablename) FROM pg_tables WHERE schemaname = 'public' AND tablename ~ '_parked$'")" "$2"
 }
 
