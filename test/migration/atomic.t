@@ -30,7 +30,7 @@ start_case() {
 
 test_locks() {
   local change
-  make_legacy live
+  copy live legacy
   for change in "${changes[@]}"; do
     case $change in
       settings) start_case 'deploy settings, organizer_accounts locked: the trigger on events goes, too' live deploy settings public.organizer_accounts ;;
@@ -58,7 +58,7 @@ test_locks() {
 
 # Through sqitch: what was deployed before the failure stays, and the next deployment goes on from there.
 test_sqitch() {
-  make_legacy sqitched
+  copy sqitched legacy
   open_session locker sqitched
   told locker 'BEGIN; LOCK TABLE public.tickets'
   ok 'sqitch says why it stops' refused 'canceling statement due to lock timeout' deploy sqitched
@@ -75,7 +75,7 @@ test_sqitch() {
 # Two at once, as when two people or two pipelines run it.
 test_two_at_once() {
   local first second
-  make_legacy twice
+  copy twice legacy
   deploy twice >"$work/first" 2>&1 &
   first=$!
   deploy twice >"$work/second" 2>&1 &
@@ -85,6 +85,7 @@ test_two_at_once() {
   ok 'verifies' verify twice
 }
 
+make_legacy legacy
 test_locks
 test_sqitch
 test_two_at_once
