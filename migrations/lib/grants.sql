@@ -1,13 +1,15 @@
 -- Who may call what. Run again after every upgrade: functions that are new get their grants.
 DO $$
 BEGIN
+  -- Roles are the server's: another database may be at the same point.
+  LOCK TABLE pg_catalog.pg_authid IN SHARE ROW EXCLUSIVE MODE;
   IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'dvnt_ticketing_relay') THEN CREATE ROLE dvnt_ticketing_relay LOGIN; END IF;
   IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'dvnt_ticketing_cron') THEN CREATE ROLE dvnt_ticketing_cron LOGIN; END IF;
+  -- Their parameters are answers of Stripe and webhooks: never into the log.
+  ALTER ROLE dvnt_ticketing_relay SET log_parameter_max_length = 0;
+  ALTER ROLE dvnt_ticketing_relay SET log_parameter_max_length_on_error = 0;
 END
 $$;
--- Their parameters are answers of Stripe and webhooks: never into the log.
-ALTER ROLE dvnt_ticketing_relay SET log_parameter_max_length = 0;
-ALTER ROLE dvnt_ticketing_relay SET log_parameter_max_length_on_error = 0;
 GRANT USAGE ON SCHEMA ticketing TO dvnt_ticketing_relay, dvnt_ticketing_cron;
 
 -- Edge functions: they have verified the session and tell who acts.

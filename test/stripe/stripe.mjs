@@ -67,7 +67,7 @@ export async function startStripe({ dir, port = 0, ...options }) {
   const { port: taken } = server.address();
   return {
     app,
-    base: `https://localhost:${taken}`,
+    base: `https://127.0.0.1:${taken}`,
     ca,
     port: taken,
     async close() {
