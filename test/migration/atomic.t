@@ -72,6 +72,14 @@ test_sqitch() {
   ok 'a third one has nothing to do' deploy sqitched
 }
 
+# Roles belong to the server: two databases that are the first to need them, at the same time.
+test_two_databases() {
+  local name
+  createdb one && createdb two
+  for name in one two; do begin 2 "$name of two databases on a new server" deploy_scripts "$name"; done
+  judge
+}
+
 # Two at once, as when two people or two pipelines run it.
 test_two_at_once() {
   local first second
@@ -85,6 +93,7 @@ test_two_at_once() {
   ok 'verifies' verify twice
 }
 
+test_two_databases
 make_legacy legacy
 test_locks
 test_sqitch

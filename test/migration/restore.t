@@ -53,6 +53,10 @@ ok 'no secret is in it' is "$(value live 'SELECT count(*) > 0 FROM ticketing.str
 ok 'all else is' is "$(sums bare ticketing '^stripe_handoff$'; sums bare public)" "$(sums live ticketing '^stripe_handoff$'; sums live public)"
 ok 'verifies' verify_scripts bare
 
+# Restored as people do it who have other roles there: it would refuse every call.
+ok 'restored without owners' bash -c "createdb ownerless && pg_restore --exit-on-error --no-owner -d ownerless '$work/custom.dump'"
+ok 'which verify says' refused 'verify/access.sql' verify_scripts ownerless
+
 # The database of the jobs.
 ok 'restored into one that has pg_cron' bash -o pipefail -c 'pg_dump live | psql -Xq -v ON_ERROR_STOP=1 -o /dev/null -d dvnt -f -'
 ok 'verify misses the jobs' refused '0 pg_cron jobs of dvnt_ticketing, not 4' verify_scripts dvnt
