@@ -288,6 +288,9 @@ find_by_hint(RowScan *scan, const RowHint *hint, Snapshot snapshot, const RowKey
 		!ReadRecentBuffer(relation_locator(scan->relation), MAIN_FORKNUM, ItemPointerGetBlockNumber(&position), hint->buffer))
 		return false;
 	scan->buffer = hint->buffer;
+	/* an index scan would clean up the page, too; here not every time, but while there is room */
+	if (PageGetHeapFreeSpace(BufferGetPage(scan->buffer)) < BLCKSZ / 2)
+		heap_page_prune_opt(scan->relation, scan->buffer);
 	LockBuffer(scan->buffer, BUFFER_LOCK_SHARE);
 	found = heap_hot_search_buffer(&position, scan->relation, scan->buffer, snapshot, &scan->hinted, NULL, true);
 	LockBuffer(scan->buffer, BUFFER_LOCK_UNLOCK);

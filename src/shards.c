@@ -30,9 +30,16 @@ static KnownTable stock_shards = {
 	.indexes = {"stock_shards_pkey"}
 };
 
-KEPT_PLAN(pool_deficit,
-		  "SELECT deficit, shards FROM ticketing.stock_pools WHERE pool_id = $1",
-		  INT8OID);
+enum
+{
+	POOL_ID, POOL_DEFICIT, POOL_SHARDS
+};
+static KnownTable stock_pools = {
+	.schema = "ticketing", .name = "stock_pools",
+	.columns = {"pool_id", "deficit", "shards"},
+	.indexes = {"stock_pools_pkey"}
+};
+
 KEPT_PLAN(change_pool,
 		  "SELECT ticketing.stock_change($1, $2)",
 		  INT8OID, INT4OID);
@@ -170,34 +177,49 @@ shard_deal(const PoolMove *move, int32 seats)
 	UnregisterSnapshot(snapshot);
 }
 
+/* The pool's deficit as it is now; its number of shards is entered into the move. */
+static int32
+read_deficit(PoolMove *move)
+{
+	RowKey		key = {POOL_ID, F_INT8EQ, Int64GetDatum(move->pool_id)};
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	RowScan		scan;
+	int32		deficit;
+
+	if (!row_find(&scan, &stock_pools, 0, snapshot, &key, 1))
+		elog(ERROR, "stock pool " INT64_FORMAT " is gone", move->pool_id);
+	deficit = DatumGetInt32(row_scan_datum(&scan, POOL_DEFICIT));
+	move->shards = DatumGetInt16(row_scan_datum(&scan, POOL_SHARDS));
+	row_scan_end(&scan);
+	UnregisterSnapshot(snapshot);
+	return deficit;
+}
+
+/* Adds seats to a pool whose deficit is to be paid, or whose shards are all locked; waits for them. */
+static void
+return_with_all_locked(const PoolMove *move, int32 seats)
+{
+	Datum		values[2] = {Int64GetDatum(move->pool_id), Int32GetDatum(seats)};
+
+	run_latest(&change_pool, values, NULL);
+}
+
 /* Gives one pool its seats back; a deficit is paid first. */
 void
 shard_return(PoolMove *move)
 {
-	Datum		pool = Int64GetDatum(move->pool_id);
-	Datum		change[2] = {pool, Int32GetDatum(move->quantity)};
 	bool		at_home;
 
 	count_event(RETURNED);
 	tally_pool(move->pool_id, move->quantity);
 	declare_lock(RANK_SHARD);
-	if (run_latest(&pool_deficit, &pool, NULL) == 0)
-		elog(ERROR, "stock pool " INT64_FORMAT " is gone", move->pool_id);
-	move->shards = DatumGetInt16(row_datum(0, 2));
-	if (DatumGetInt32(row_datum(0, 1)) > 0 || !change_any_shard(move, move->quantity, &at_home))
-	{
-		run_latest(&change_pool, change, NULL);
-		return;
-	}
+	if (read_deficit(move) > 0 || !change_any_shard(move, move->quantity, &at_home))
+		return_with_all_locked(move, move->quantity);
 
 	/*
 	 * Who books a deficit locks all shards first. So either he has seen our
 	 * seats, or we see his deficit now.
 	 */
-	run_latest(&pool_deficit, &pool, NULL);
-	if (DatumGetInt32(row_datum(0, 1)) > 0)
-	{
-		change[1] = Int32GetDatum(0);
-		run_latest(&change_pool, change, NULL);
-	}
+	else if (read_deficit(move) > 0)
+		return_with_all_locked(move, 0);
 }
