@@ -281,7 +281,9 @@ extern bool shard_draw(const PoolMove *move);
 extern bool shard_is_rich(const PoolMove *move, Snapshot snapshot);
 extern Supply shard_supply(const PoolMove *move, Snapshot snapshot);
 extern int64 shard_sum(const PoolMove *move, Snapshot snapshot);
-extern void shard_deal(const PoolMove *move, int32 seats);
+extern void lock_pools(const PoolMove *moves, int count);
+extern int64 locked_seats(const PoolMove *move);
+extern void set_locked_seats(const PoolMove *move, int64 seats);
 extern void shard_return(PoolMove *move);
 
 /*-- shortage.c --*/
@@ -295,6 +297,11 @@ extern void moves_settled(const PoolMove *moves, int count);
 extern void stock_draw(int32 event_id, const PoolMove *moves, int count, TimestampTz now);
 extern void stock_return(PoolMove *moves, int count);
 
+/*-- reclaim.c --*/
+
+extern int32 reclaim_dead_holds(int32 event_id, TimestampTz now, int at_most,
+								PoolMove **credits, int *credit_count);
+
 /*-- holds.c --*/
 
 extern void check_user_limits(const Cart *cart, const char *user_id, TimestampTz now, Snapshot snapshot);
@@ -304,7 +311,7 @@ extern Cart *cart_of_reservation(const pg_uuid_t *reservation_id, const char *us
 								 int32 event_id, TimestampTz now, TimestampTz *expires_at,
 								 pg_uuid_t *order_id, bool *has_order);
 extern void attach_holds(const pg_uuid_t *reservation_id, const pg_uuid_t *order_id);
-extern int64 convert_holds(const pg_uuid_t *order_id, TimestampTz now);
+extern int64 convert_holds(const pg_uuid_t *reservation_id, const pg_uuid_t *order_id, TimestampTz now);
 
 /*-- orders.c --*/
 

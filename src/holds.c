@@ -46,24 +46,30 @@ KEPT_PLAN(lock_reservation,
 KEPT_PLAN(reservation_owner,
 		  "SELECT event_id, user_id FROM ticketing.ticket_holds WHERE reservation_id = $1 LIMIT 1",
 		  UUIDOID);
+/*
+ * By reservation alone: a condition on the status in the same scan would let a
+ * plan that is made early choose a partial index, and read all live holds.
+ */
 KEPT_PLAN(release_reservation,
-		  "WITH ended AS ("
-		  "  UPDATE ticketing.ticket_holds SET status = 'released', ended_at = $2 "
-		  "  WHERE reservation_id = $1 AND status = 'active' RETURNING event_id, ticket_type_id, quantity) "
+		  "WITH held AS (SELECT id, status FROM ticketing.ticket_holds WHERE reservation_id = $1 ORDER BY id FOR UPDATE), "
+		  "ended AS ("
+		  "  UPDATE ticketing.ticket_holds h SET status = 'released', ended_at = $2 FROM held "
+		  "  WHERE h.id = held.id AND held.status = 'active' RETURNING h.event_id, h.ticket_type_id, h.quantity) "
 		  "SELECT p.pool_id, p.ticket_type_id IS NULL, sum(e.quantity)::integer "
 		  "FROM ended e JOIN ticketing.stock_pools p ON p.event_id = e.event_id AND (p.ticket_type_id IS NULL OR p.ticket_type_id = e.ticket_type_id) "
 		  "GROUP BY p.pool_id",
 		  UUIDOID, TIMESTAMPTZOID);
 KEPT_PLAN(extend_reservation,
-		  "UPDATE ticketing.ticket_holds SET expires_at = $2 WHERE reservation_id = $1 AND status = 'active'",
+		  "UPDATE ticketing.ticket_holds SET expires_at = $2 WHERE reservation_id = $1",
 		  UUIDOID, TIMESTAMPTZOID);
 KEPT_PLAN(attach_order,
-		  "UPDATE ticketing.ticket_holds SET order_id = $2 WHERE reservation_id = $1 AND status = 'active'",
+		  "UPDATE ticketing.ticket_holds SET order_id = $2 WHERE reservation_id = $1",
 		  UUIDOID, UUIDOID);
-KEPT_PLAN(convert_order,
-		  "WITH held AS (SELECT id FROM ticketing.ticket_holds WHERE order_id = $1 AND status = 'active' ORDER BY id FOR UPDATE) "
-		  "UPDATE ticketing.ticket_holds h SET status = 'converted', ended_at = $2 FROM held WHERE h.id = held.id RETURNING h.quantity, h.ticket_type_id",
-		  UUIDOID, TIMESTAMPTZOID);
+KEPT_PLAN(convert_reservation,
+		  "WITH held AS (SELECT id, status FROM ticketing.ticket_holds WHERE reservation_id = $1 AND order_id = $3 ORDER BY id FOR UPDATE) "
+		  "UPDATE ticketing.ticket_holds h SET status = 'converted', ended_at = $2 FROM held "
+		  "WHERE h.id = held.id AND held.status = 'active' RETURNING h.quantity, h.ticket_type_id",
+		  UUIDOID, TIMESTAMPTZOID, UUIDOID);
 KEPT_PLAN(read_availability,
 		  "SELECT t.id, t.quantity_total, "
 		  "       CASE WHEN tp.pool_id IS NULL AND ep.pool_id IS NULL THEN NULL "
@@ -289,7 +295,7 @@ cart_of_reservation(const pg_uuid_t *reservation_id, const char *user_id, int32 
 	return cart;
 }
 
-/* Ties a reservation's holds to the order that stands behind them. */
+/* Ties a reservation's holds, which are all live, to the order that stands behind them. */
 void
 attach_holds(const pg_uuid_t *reservation_id, const pg_uuid_t *order_id)
 {
@@ -300,14 +306,14 @@ attach_holds(const pg_uuid_t *reservation_id, const pg_uuid_t *order_id)
 
 /* Turns an order's holds into sold seats; returns how many seats. */
 int64
-convert_holds(const pg_uuid_t *order_id, TimestampTz now)
+convert_holds(const pg_uuid_t *reservation_id, const pg_uuid_t *order_id, TimestampTz now)
 {
-	Datum		values[2] = {UUIDPGetDatum(order_id), TimestampTzGetDatum(now)};
+	Datum		values[3] = {UUIDPGetDatum(reservation_id), TimestampTzGetDatum(now), UUIDPGetDatum(order_id)};
 	uint64		rows;
 	int64		seats = 0;
 
 	declare_lock(RANK_HOLD);
-	rows = run_latest(&convert_order, values, NULL);
+	rows = run_latest(&convert_reservation, values, NULL);
 	for (uint64 row = 0; row < rows; row++)
 	{
 		int32		quantity = DatumGetInt32(row_datum(row, 1));

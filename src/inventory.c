@@ -2,9 +2,9 @@
  * inventory.c
  *		Stock: seats are drawn from and given back to the shards of pools.
  *
- * Reads and writes ticketing.stock_pools, stock_shards and, where dead holds
- * are taken back, ticket_holds. Locks, in this order: the event's sweep lock
- * (slow path alone), dead holds by id, shards by (pool, shard), pools by id.
+ * Reads and writes ticketing.stock_pools and stock_shards; dead holds are
+ * reclaim.c's. Locks, in this order: the event's sweep lock (slow path alone),
+ * dead holds by id, shards by (pool, shard), pools by id.
  *
  * Fast path: from each pool one shard is drawn, the backend's home shard first,
  * without a statement and without ever waiting. Slow path: when no single shard
@@ -29,35 +29,6 @@
 #define PLENTY_ATTEMPTS 50		/* a millisecond apart */
 #define RECLAIM_ROWS 1000		/* dead holds that one buyer takes back at once */
 
-/*
- * Ends dead holds of an event, those first that died first, locked by id, and
- * says what they give back to which pool.
- */
-KEPT_PLAN(take_back_dead,
-		  "WITH picked AS ("
-		  "  SELECT id FROM ticketing.ticket_holds "
-		  "  WHERE event_id = $1 AND status = 'active' AND order_id IS NULL AND expires_at <= $2 "
-		  "  ORDER BY expires_at LIMIT $3), "
-		  "dead AS ("
-		  "  SELECT h.id FROM ticketing.ticket_holds h JOIN picked USING (id) "
-		  "  WHERE h.status = 'active' AND h.order_id IS NULL AND h.expires_at <= $2 ORDER BY h.id FOR UPDATE OF h), "
-		  "ended AS ("
-		  "  UPDATE ticketing.ticket_holds h SET status = 'expired', ended_at = $2 FROM dead "
-		  "  WHERE h.id = dead.id RETURNING h.event_id, h.ticket_type_id, h.quantity) "
-		  "SELECT p.pool_id, p.ticket_type_id IS NULL, sum(e.quantity)::integer "
-		  "FROM ended e JOIN ticketing.stock_pools p ON p.event_id = e.event_id AND (p.ticket_type_id IS NULL OR p.ticket_type_id = e.ticket_type_id) "
-		  "GROUP BY p.pool_id",
-		  INT4OID, TIMESTAMPTZOID, INT8OID);
-KEPT_PLAN(lock_shards,
-		  "SELECT pool_id FROM ticketing.stock_shards WHERE pool_id = ANY ($1) ORDER BY pool_id, shard FOR UPDATE",
-		  INT8ARRAYOID);
-KEPT_PLAN(lock_pool,
-		  "SELECT (SELECT sum(s.available) FROM ticketing.stock_shards s WHERE s.pool_id = p.pool_id) - p.deficit "
-		  "FROM ticketing.stock_pools p WHERE p.pool_id = $1 FOR UPDATE",
-		  INT8OID);
-KEPT_PLAN(set_deficit,
-		  "UPDATE ticketing.stock_pools SET deficit = $2 WHERE pool_id = $1 AND deficit <> $2",
-		  INT8OID, INT4OID);
 static int
 compare_moves(const void *a, const void *b)
 {
@@ -122,17 +93,6 @@ moves_settled(const PoolMove *moves, int count)
 {
 	for (int i = 0; i < count; i++)
 		tally_pool(moves[i].pool_id, moves[i].quantity);
-}
-
-/* The pool ids of moves as an array. */
-static Datum
-pool_array(const PoolMove *moves, int count)
-{
-	Datum	   *ids = palloc(sizeof(Datum) * count);
-
-	for (int i = 0; i < count; i++)
-		ids[i] = Int64GetDatum(moves[i].pool_id);
-	return PointerGetDatum(construct_array(ids, count, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 }
 
 /*
@@ -238,28 +198,6 @@ draw_fast(int32 event_id, const PoolMove *moves, int count, TimestampTz now)
 	return true;
 }
 
-/* Ends dead holds of the event; what they give back, as moves in pool order. */
-static int
-take_back(int32 event_id, TimestampTz now, int64 at_most, PoolMove **credits)
-{
-	Datum		values[3] = {Int32GetDatum(event_id), TimestampTzGetDatum(now), Int64GetDatum(at_most)};
-	uint64		rows;
-
-	declare_lock(RANK_HOLD);
-	rows = run_latest(&take_back_dead, values, NULL);
-	*credits = palloc0(sizeof(PoolMove) * (rows + 1));
-	for (uint64 row = 0; row < rows; row++)
-	{
-		(*credits)[row].pool_id = DatumGetInt64(row_datum(row, 1));
-		(*credits)[row].of_event = DatumGetBool(row_datum(row, 2));
-		(*credits)[row].quantity = DatumGetInt32(row_datum(row, 3));
-		tally_pool((*credits)[row].pool_id, -(*credits)[row].quantity);
-	}
-	if (rows > 0)
-		count_event(RECLAIMED);
-	return merge_moves(*credits, (int) rows);
-}
-
 /* A pool of the slow path: what dead holds give it back, and what is drawn. */
 typedef struct PoolChange
 {
@@ -314,33 +252,24 @@ plan_changes(const PoolMove *moves, int count, PoolMove *credits, int credit_cou
 	return locked;
 }
 
-/* Locks all shards of the pools that are to be locked, and counts; false when one has not enough. */
+/* Locks the pools that are to be locked, and counts; false when one has not enough. */
 static bool
 lock_and_count(PoolChange *changes, int count)
 {
 	PoolMove   *locked = palloc(sizeof(PoolMove) * count);
 	int			locked_count = 0;
 	bool		enough = true;
-	Datum		pools;
 
 	for (int i = 0; i < count; i++)
 		if (changes[i].locked)
 			locked[locked_count++] = changes[i].move;
-	pools = pool_array(locked, locked_count);
-	declare_lock(RANK_SHARD);
-	run_latest(&lock_shards, &pools, NULL);
+	lock_pools(locked, locked_count);
 	for (int i = 0; i < count; i++)
-	{
-		PoolChange *change = &changes[i];
-		Datum		pool = Int64GetDatum(change->move.pool_id);
-
-		if (!change->locked)
-			continue;
-		if (run_latest(&lock_pool, &pool, NULL) == 0)
-			elog(ERROR, "stock pool " INT64_FORMAT " is gone", change->move.pool_id);
-		change->free_seats = DatumGetInt64(row_datum(0, 1)) + change->credit;
-		enough &= change->free_seats >= change->move.quantity;
-	}
+		if (changes[i].locked)
+		{
+			changes[i].free_seats = locked_seats(&changes[i].move) + changes[i].credit;
+			enough &= changes[i].free_seats >= changes[i].move.quantity;
+		}
 	return enough;
 }
 
@@ -348,13 +277,8 @@ lock_and_count(PoolChange *changes, int count)
 static void
 deal_locked(const PoolChange *change, int32 drawn)
 {
-	int64		net = change->free_seats - drawn;
-	Datum		values[2] = {Int64GetDatum(change->move.pool_id)};
-
 	tally_pool(change->move.pool_id, (int64) change->credit - drawn);
-	values[1] = Int32GetDatum((int32) Max(-net, 0));
-	run_latest(&set_deficit, values, NULL);
-	shard_deal(&change->move, (int32) Max(net, 0));
+	set_locked_seats(&change->move, change->free_seats - drawn);
 }
 
 /* Gives a pool whose shards are not all locked its credit. */
@@ -378,8 +302,7 @@ draw_locked(int32 event_id, const PoolMove *moves, int count, TimestampTz now)
 	bool		enough = true;
 
 	lock_event(event_id);
-	credit_count = take_back(event_id, now, RECLAIM_ROWS, &credits);
-	reclaimed = credit_count > 0;
+	reclaimed = reclaim_dead_holds(event_id, now, RECLAIM_ROWS, &credits, &credit_count) > 0;
 	if (plan_changes(moves, count, credits, credit_count, changes) > 0)
 		enough = lock_and_count(changes, count);
 	if (!enough && !reclaimed)
@@ -491,59 +414,8 @@ stock_return(PoolMove *moves, int count)
 		shard_return(&moves[i]);
 }
 
-KEPT_PLAN(events_with_dead,
-		  "SELECT DISTINCT event_id FROM (SELECT event_id FROM ticketing.ticket_holds "
-		  "WHERE status = 'active' AND order_id IS NULL AND expires_at <= $1 ORDER BY expires_at LIMIT $2) d ORDER BY event_id",
-		  TIMESTAMPTZOID, INT4OID);
-KEPT_PLAN(count_dead,
-		  "SELECT count(*) FROM (SELECT FROM ticketing.ticket_holds "
-		  "WHERE event_id = $1 AND status = 'active' AND order_id IS NULL AND expires_at <= $2 LIMIT $3) d",
-		  INT4OID, TIMESTAMPTZOID, INT8OID);
-
-PG_FUNCTION_INFO_V1(dvnt_release_expired_holds);
-
-/* release_expired_holds(max_rows) → integer */
-Datum
-dvnt_release_expired_holds(PG_FUNCTION_ARGS)
-{
-	int32		max_rows;
-	int32		released = 0;
-	TimestampTz now = engine_now();
-	int32	   *events;
-	uint64		count;
-	Datum		values[2];
-
-	require_argument(fcinfo, 0, "max_rows");
-	max_rows = PG_GETARG_INT32(0);
-	if (max_rows < 1)
-		refuse(BAD_REQUEST, "\"argument\": \"max_rows\"", NULL, "max_rows is below 1");
-
-	begin_command();
-	values[0] = TimestampTzGetDatum(now);
-	values[1] = Int32GetDatum(max_rows);
-	count = run_latest(&events_with_dead, values, NULL);
-	events = palloc(sizeof(int32) * (count + 1));
-	for (uint64 i = 0; i < count; i++)
-		events[i] = DatumGetInt32(row_datum(i, 1));
-	for (uint64 i = 0; i < count && released < max_rows; i++)
-	{
-		Datum		dead[3] = {Int32GetDatum(events[i]), values[0], Int64GetDatum(max_rows - released)};
-		PoolMove   *credits;
-		int			credit_count;
-
-		(void) begin_locking(RANK_NONE);
-		/* somebody else sweeps this event, or sets its limits: leave it to him */
-		if (!try_lock_shape_shared(events[i]) || !try_lock_event(events[i]))
-			continue;
-		run_latest(&count_dead, dead, NULL);
-		released += DatumGetInt64(row_datum(0, 1));
-		credit_count = take_back(events[i], now, DatumGetInt64(dead[2]), &credits);
-		stock_return(credits, credit_count);
-	}
-	SPI_finish();
-	PG_RETURN_INT32(released);
-}
-
+KEPT_PLAN(count_shape,
+		  "UPDATE ticketing.event_settings SET shape = shape + 1 WHERE event_id = $1", INT4OID);
 KEPT_PLAN(derive_pools,
 		  "SELECT ticketing.stock_derive(pool_id) FROM (SELECT pool_id FROM ticketing.stock_pools WHERE event_id = $1 ORDER BY pool_id) p",
 		  INT4OID);
@@ -575,6 +447,7 @@ dvnt_rebuild_stock(PG_FUNCTION_ARGS)
 				 errhint("Call rebuild_stock in a READ COMMITTED transaction.")));
 	begin_command();
 	lock_shape(event_id);
+	run_latest(&count_shape, &event, NULL);
 	lock_event(event_id);
 	run_latest(&make_missing_pools, &event, NULL);
 	pools = run_latest(&derive_pools, &event, NULL);

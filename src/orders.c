@@ -269,13 +269,13 @@ write_paid_timeline(const pg_uuid_t *order_id, bool charged, TimestampTz now)
 
 /* What becoming paid means: the seats are sold and the tickets issued, or nothing happens at all. */
 static void
-become_paid(const pg_uuid_t *order_id, int64 seats, bool was_held, TimestampTz now)
+become_paid(const pg_uuid_t *order_id, int64 seats, const pg_uuid_t *reservation_id, TimestampTz now)
 {
 	Datum		id = UUIDPGetDatum(order_id);
 
-	if (was_held)
+	if (reservation_id != NULL)
 	{
-		int64		converted = convert_holds(order_id, now);
+		int64		converted = convert_holds(reservation_id, order_id, now);
 
 		if (converted != seats)
 			ereport(ERROR,
@@ -284,7 +284,7 @@ become_paid(const pg_uuid_t *order_id, int64 seats, bool was_held, TimestampTz n
 							uuid_text(order_id), converted, seats)));
 	}
 	issue_tickets(order_id, now);
-	write_paid_timeline(order_id, was_held, now);
+	write_paid_timeline(order_id, reservation_id != NULL, now);
 	run_latest(&drop_handoff, &id, NULL);
 }
 
@@ -300,7 +300,7 @@ order_apply(const pg_uuid_t *order_id, OrderEvent event, const char *source,
 	OrderState	from;
 	OrderState	to = ORDER_STATE_COUNT;
 	int64		seats;
-	bool		was_held;
+	pg_uuid_t  *reservation_id;
 	Datum		values[3];
 
 	declare_lock(RANK_ORDER);
@@ -308,7 +308,7 @@ order_apply(const pg_uuid_t *order_id, OrderEvent event, const char *source,
 		elog(ERROR, "order %s does not exist", uuid_text(order_id));
 	from = state_by_name(row_text(0, 1));
 	seats = DatumGetInt64(row_datum(0, 2));
-	was_held = !row_is_null(0, 3);
+	reservation_id = row_is_null(0, 3) ? NULL : DatumGetUUIDP(uuid_copy(row_datum(0, 3)));
 	for (size_t i = 0; i < lengthof(transitions); i++)
 		if (transitions[i].from == from && transitions[i].on == event)
 			to = transitions[i].to;
@@ -323,7 +323,7 @@ order_apply(const pg_uuid_t *order_id, OrderEvent event, const char *source,
 	values[2] = TimestampTzGetDatum(now);
 	run_latest(&set_state, values, NULL);
 	if (to == ORDER_PAID)
-		become_paid(order_id, seats, was_held, now);
+		become_paid(order_id, seats, reservation_id, now);
 	values[1] = CStringGetTextDatum(states[to].public_status);
 	declare_lock(RANK_PUBLIC);
 	run_latest(&project_state, values, NULL);

@@ -5,11 +5,12 @@
  *
  * Reads and writes ticketing.stock_shards, reads stock_pools. Locks: one
  * shard's row; where a deficit is to be paid, all of the pool's shards and the
- * pool (ticketing.stock_change), waiting for them.
+ * pool, waiting for them.
  */
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "utils/array.h"
 #include "utils/fmgroids.h"
 #include "utils/snapmgr.h"
 
@@ -40,8 +41,15 @@ static KnownTable stock_pools = {
 	.indexes = {"stock_pools_pkey"}
 };
 
-KEPT_PLAN(change_pool,
-		  "SELECT ticketing.stock_change($1, $2)",
+KEPT_PLAN(lock_shards,
+		  "SELECT pool_id FROM ticketing.stock_shards WHERE pool_id = ANY ($1) ORDER BY pool_id, shard FOR UPDATE",
+		  INT8ARRAYOID);
+KEPT_PLAN(lock_pool,
+		  "SELECT (SELECT sum(s.available) FROM ticketing.stock_shards s WHERE s.pool_id = p.pool_id) - p.deficit "
+		  "FROM ticketing.stock_pools p WHERE p.pool_id = $1 FOR UPDATE",
+		  INT8OID);
+KEPT_PLAN(set_deficit,
+		  "UPDATE ticketing.stock_pools SET deficit = $2 WHERE pool_id = $1 AND deficit <> $2",
 		  INT8OID, INT4OID);
 
 /* Begins to read all the pool's shards. */
@@ -151,13 +159,38 @@ shard_sum(const PoolMove *move, Snapshot snapshot)
 	return seats;
 }
 
-/*
- * Sets the seats of a pool all of whose shards we have locked. They are dealt
- * to as many shards as get eight or more each, so that the last seats are
- * found together (as ticketing.stock_deal does, but in an old snapshot, too).
- */
+/* Locks all shards of the pools; waits for them. */
 void
-shard_deal(const PoolMove *move, int32 seats)
+lock_pools(const PoolMove *moves, int count)
+{
+	Datum	   *ids = palloc(sizeof(Datum) * count);
+	Datum		pools;
+
+	for (int i = 0; i < count; i++)
+		ids[i] = Int64GetDatum(moves[i].pool_id);
+	pools = PointerGetDatum(construct_array(ids, count, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	declare_lock(RANK_SHARD);
+	run_latest(&lock_shards, &pools, NULL);
+}
+
+/* The seats for sale of a pool whose shards we have locked, less its deficit. Locks its row. */
+int64
+locked_seats(const PoolMove *move)
+{
+	Datum		pool = Int64GetDatum(move->pool_id);
+
+	if (run_latest(&lock_pool, &pool, NULL) == 0)
+		elog(ERROR, "stock pool " INT64_FORMAT " is gone", move->pool_id);
+	return DatumGetInt64(row_datum(0, 1));
+}
+
+/*
+ * Deals seats to as many shards as get eight or more each, so that the last
+ * ones are found together. As ticketing.stock_deal does it, but whatever the
+ * snapshot of the transaction is.
+ */
+static void
+deal_seats(const PoolMove *move, int32 seats)
 {
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	int32		used = Min(move->shards, (seats - 1) / SEATS_TOGETHER + 1);
@@ -175,6 +208,16 @@ shard_deal(const PoolMove *move, int32 seats)
 	}
 	row_scan_end(&scan);
 	UnregisterSnapshot(snapshot);
+}
+
+/* Sets the seats of a pool that we have locked; below zero they are its deficit. */
+void
+set_locked_seats(const PoolMove *move, int64 seats)
+{
+	Datum		values[2] = {Int64GetDatum(move->pool_id), Int32GetDatum((int32) Max(-seats, 0))};
+
+	run_latest(&set_deficit, values, NULL);
+	deal_seats(move, (int32) Max(seats, 0));
 }
 
 /* The pool's deficit as it is now; its number of shards is entered into the move. */
@@ -199,9 +242,8 @@ read_deficit(PoolMove *move)
 static void
 return_with_all_locked(const PoolMove *move, int32 seats)
 {
-	Datum		values[2] = {Int64GetDatum(move->pool_id), Int32GetDatum(seats)};
-
-	run_latest(&change_pool, values, NULL);
+	lock_pools(move, 1);
+	set_locked_seats(move, locked_seats(move) + seats);
 }
 
 /* Gives one pool its seats back; a deficit is paid first. */

@@ -11,6 +11,7 @@
 
 #include "access/xact.h"
 #include "funcapi.h"
+#include "optimizer/cost.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
@@ -49,7 +50,7 @@ unfix_search_path(int nest)
 }
 
 /* Plans a statement on its first use, and again when its plan was lost. */
-static SPIPlanPtr
+static pg_noinline SPIPlanPtr
 ready_plan(KeptPlan *kept)
 {
 	if (kept->plan == NULL || !SPI_plan_is_valid(kept->plan))
@@ -61,7 +62,7 @@ ready_plan(KeptPlan *kept)
 			SPI_freeplan(kept->plan);
 			kept->plan = NULL;
 		}
-		fresh = SPI_prepare(kept->sql, kept->argument_count, kept->argument_types);
+		fresh = SPI_prepare_cursor(kept->sql, kept->argument_count, kept->argument_types, CURSOR_OPT_GENERIC_PLAN);
 		if (fresh == NULL)
 			elog(ERROR, "SPI_prepare returned %s for %s", SPI_result_code_string(SPI_result), kept->sql);
 		if (SPI_keepplan(fresh) != 0)
@@ -80,21 +81,46 @@ checked(int code, const KeptPlan *kept)
 	return SPI_processed;
 }
 
+/*
+ * Runs a kept plan. It is planned once, perhaps while a table is still tiny and
+ * reading all of it, or of a partial index, looks cheap: at an on-sale it will
+ * not be. So the one index that serves is taken.
+ */
+static uint64
+run_plan(KeptPlan *kept, const Datum *values, const char *nulls, Snapshot snapshot)
+{
+	SPIPlanPtr	plan = ready_plan(kept);
+	bool		seqscan_before = enable_seqscan;
+	bool		bitmapscan_before = enable_bitmapscan;
+	volatile int code = 0;
+
+	enable_seqscan = false;
+	enable_bitmapscan = false;
+	PG_TRY();
+	{
+		code = snapshot == InvalidSnapshot
+			? SPI_execute_plan(plan, (Datum *) values, nulls, true, 0)
+			: SPI_execute_snapshot(plan, (Datum *) values, nulls, snapshot, InvalidSnapshot, false, true, 0);
+	}
+	PG_FINALLY();
+	{
+		enable_seqscan = seqscan_before;
+		enable_bitmapscan = bitmapscan_before;
+	}
+	PG_END_TRY();
+	return checked(code, kept);
+}
+
 uint64
 run_latest(KeptPlan *kept, const Datum *values, const char *nulls)
 {
-	SPIPlanPtr	plan = ready_plan(kept);
-
-	return checked(SPI_execute_snapshot(plan, (Datum *) values, nulls, GetLatestSnapshot(),
-										InvalidSnapshot, false, true, 0), kept);
+	return run_plan(kept, values, nulls, GetLatestSnapshot());
 }
 
 uint64
 run_stable(KeptPlan *kept, const Datum *values, const char *nulls)
 {
-	SPIPlanPtr	plan = ready_plan(kept);
-
-	return checked(SPI_execute_plan(plan, (Datum *) values, nulls, true, 0), kept);
+	return run_plan(kept, values, nulls, InvalidSnapshot);
 }
 
 /*

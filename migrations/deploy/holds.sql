@@ -53,7 +53,7 @@ END
 $$;
 
 -- Takes the event's shape lock, to make or remove a pool. Whoever moves seats holds it shared until he has committed: what is
--- counted next is all there is. Gives up before a deadlock is looked for: a sale that waits for a row of ours is not its victim.
+-- counted next is all there is. Gives up after half a second, so that a sale which has come to wait for a row of ours is seldom a deadlock's victim.
 CREATE OR REPLACE FUNCTION ticketing.stock_lock_shape(event integer) RETURNS void LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp SET lock_timeout = '500ms' AS $$
 BEGIN
@@ -124,6 +124,8 @@ DECLARE
   held bigint;
 BEGIN
   IF TG_OP = 'DELETE' THEN
+    -- Whoever is about to hold some has committed then, and nobody begins.
+    PERFORM ticketing.stock_lock_shape(OLD.event_id);
     SELECT sum(h.quantity) INTO held FROM ticketing.ticket_holds h
     WHERE h.event_id = OLD.event_id AND h.ticket_type_id = OLD.id AND h.status = 'active'
       AND (h.order_id IS NOT NULL OR h.expires_at > clock_timestamp());
