@@ -11,6 +11,7 @@
 
 #include "access/xact.h"
 #include "funcapi.h"
+#include "jit/jit.h"
 #include "optimizer/cost.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -84,7 +85,7 @@ checked(int code, const KeptPlan *kept)
 /*
  * Runs a kept plan. It is planned once, perhaps while a table is still tiny and
  * reading all of it, or of a partial index, looks cheap: at an on-sale it will
- * not be. So the one index that serves is taken.
+ * not be. So a statement with parameters takes the one index that serves.
  */
 static uint64
 run_plan(KeptPlan *kept, const Datum *values, const char *nulls, Snapshot snapshot)
@@ -92,10 +93,15 @@ run_plan(KeptPlan *kept, const Datum *values, const char *nulls, Snapshot snapsh
 	SPIPlanPtr	plan = ready_plan(kept);
 	bool		seqscan_before = enable_seqscan;
 	bool		bitmapscan_before = enable_bitmapscan;
+	bool		jit_before = jit_enabled;
 	volatile int code = 0;
 
-	enable_seqscan = false;
-	enable_bitmapscan = false;
+	if (kept->argument_count > 0)
+	{
+		enable_seqscan = false;
+		enable_bitmapscan = false;
+		jit_enabled = false;	/* the price of what is ruled out is no reason to compile */
+	}
 	PG_TRY();
 	{
 		code = snapshot == InvalidSnapshot
@@ -106,6 +112,7 @@ run_plan(KeptPlan *kept, const Datum *values, const char *nulls, Snapshot snapsh
 	{
 		enable_seqscan = seqscan_before;
 		enable_bitmapscan = bitmapscan_before;
+		jit_enabled = jit_before;
 	}
 	PG_END_TRY();
 	return checked(code, kept);
