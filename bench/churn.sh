@@ -1,12 +1,10 @@
 # shellcheck shell=bash disable=SC2034,SC2154
-# Holds and their releases without end: stock_shards must not grow with them. Nobody waits for the disk here: the more
-# updates a second, the less vacuum keeps up.
+# Holds and their releases without end: stock_shards must not grow with them.
 
 run_churn() {
   local pairs
   pairs=$(full_or_quick 5000000 20000)
   clients=32
-  latency=none
   fresh_database churn
   sql -c "SELECT bench.make_event(1, $seats, $seats)" >/dev/null
   note "churn: $pairs holds, each released at once"
@@ -26,7 +24,7 @@ report_churn() {
   bound "stock_shards after $(churned ok) holds and releases, MB with its index" "SELECT value / 1000000 FROM bench.result WHERE scenario = 'churn' AND metric = 'total_bytes'" '<=' 2
   bound 'churn: findings, seats not back, errors' "SELECT sum(value) FROM bench.result WHERE scenario = 'churn' AND metric IN ('violations', 'errors')" '=' 0
 
-  printf '\n## Churn\n\n%s holds of one seat and their releases, 32 clients, synchronous_commit off, on a tier and an event with a capacity (two pools, %s shards): %s pairs per second.\n' \
+  printf '\n## Churn\n\n%s holds of one seat and their releases, 32 clients, on a tier and an event with a capacity (two pools, %s shards): %s pairs per second.\n' \
     "$(churned ok)" "$(churned shards)" "$(churned rate)"
   table "SELECT bench.shown(max(value) FILTER (WHERE metric = 'heap_bytes')), bench.shown(max(value) FILTER (WHERE metric = 'total_bytes')),
                 bench.shown(max(value) FILTER (WHERE metric = 'updates')), bench.shown(max(value) FILTER (WHERE metric = 'hot_updates'))
