@@ -74,7 +74,7 @@ static const char *const currencies[] = {
 	"myr", "nok", "nzd", "php", "pln", "ron", "sar", "sek", "sgd", "thb", "usd", "zar"
 };
 
-bool
+static bool
 currency_is_allowed(const char *currency)
 {
 	for (size_t i = 0; i < lengthof(currencies); i++)
@@ -290,7 +290,7 @@ load_item(Cart *cart, CartItem *item, Snapshot snapshot)
 }
 
 /* Asks the database about the cart's event and tiers; refuses unknown ones. */
-void
+static void
 cart_load(Cart *cart, Snapshot snapshot)
 {
 	load_event(cart, snapshot);

@@ -247,7 +247,6 @@ typedef struct Cart
 
 extern Cart *cart_parse(int32 event_id, Jsonb *items);
 extern void cart_sort(Cart *cart);
-extern void cart_load(Cart *cart, Snapshot snapshot);
 extern void cart_load_latest(Cart *cart);
 extern char *cart_payee(const Cart *cart, Snapshot snapshot);
 extern Snapshot cart_load_for_sale(Cart *cart);
@@ -255,7 +254,6 @@ extern void cart_check_on_sale(const Cart *cart, TimestampTz now);
 extern void cart_quote(const Cart *cart, FeeQuote *quote, char currency[4]);
 extern void cart_answer_items(Answer *answer, const Cart *cart);
 extern void quote_answer(Answer *answer, const FeeQuote *quote, const char *currency);
-extern bool currency_is_allowed(const char *currency);
 
 /*-- shards.c --*/
 

@@ -4,7 +4,7 @@
  *		releasing and converting holds, and what is available.
  *
  * Reads and writes ticketing.ticket_holds, reads public.tickets and what
- * cart.c reads. Locks: user, then what inventory.c takes.
+ * cart.c reads. Locks: user, the event's shape, then what inventory.c takes.
  */
 #include "postgres.h"
 

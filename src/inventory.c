@@ -4,7 +4,8 @@
  *
  * Reads and writes ticketing.stock_pools and stock_shards; dead holds are
  * reclaim.c's. Locks, in this order: the event's sweep lock (slow path alone),
- * dead holds by id, shards by (pool, shard), pools by id.
+ * dead holds by id, shards by (pool, shard), pools by id. The caller holds the
+ * event's shape lock; rebuild_stock takes it itself.
  *
  * Fast path: from each pool one shard is drawn, the backend's home shard first,
  * without a statement and without ever waiting. Slow path: when no single shard
@@ -17,8 +18,6 @@
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "storage/proc.h"
-#include "utils/array.h"
-#include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/snapmgr.h"
 

@@ -84,6 +84,7 @@ reclaim_dead_holds(int32 event_id, TimestampTz now, int at_most, PoolMove **cred
 	Datum		values[2] = {dead_holds(event_id, now, at_most), TimestampTzGetDatum(now)};
 	uint64		rows;
 
+	*credits = NULL;
 	*credit_count = 0;
 	if (values[0] == (Datum) 0)
 		return 0;

@@ -1,11 +1,12 @@
 /*
  * shards.c
- *		Seats of one pool, drawn from or given back to one of its shards without
- *		waiting for anybody: a shard that somebody has locked is skipped.
+ *		Seats of one pool: drawn from or given back to one of its shards without
+ *		waiting for anybody, or counted and dealt anew with all of them locked.
  *
- * Reads and writes ticketing.stock_shards, reads stock_pools. Locks: one
- * shard's row; where a deficit is to be paid, all of the pool's shards and the
- * pool, waiting for them.
+ * Reads and writes ticketing.stock_shards and the deficit in stock_pools.
+ * Locks: one shard's row, and one that somebody has locked is skipped; for the
+ * slow path, and where a deficit is to be paid, all of the pool's shards, then
+ * the pool, waiting for them.
  */
 #include "postgres.h"
 
