@@ -50,8 +50,8 @@ KEPT_PLAN(admit_again,
 		  "UPDATE public.tickets SET checked_in_at = $2, checked_in_by = $3 WHERE id = $1",
 		  UUIDOID, TIMESTAMPTZOID, TEXTOID);
 KEPT_PLAN(record_scan,
-		  "INSERT INTO ticketing.checkins (id, event_id, ticket_id, code_hash, result, direction, scanned_by, device_id, gate, scan_id, forced, scanned_at, recorded_at, answer) "
-		  "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) ON CONFLICT (scan_id) WHERE scan_id IS NOT NULL DO NOTHING",
+		  "INSERT INTO ticketing.checkins (id, event_id, ticket_id, code_hash, result, direction, scanned_by, device_id, gate, scan_id, forced, scanned_at, happened_at, recorded_at, moved, answer) "
+		  "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13, $5 IN ('admitted', 'exited'), $14) ON CONFLICT (scan_id) WHERE scan_id IS NOT NULL DO NOTHING",
 		  UUIDOID, INT4OID, UUIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, UUIDOID, BOOLOID,
 		  TIMESTAMPTZOID, TIMESTAMPTZOID, JSONBOID);
 

@@ -1,9 +1,9 @@
--- The signed payload of a ticket, in the one column that the engine adds to public, and the hashes of
--- codes that a reissue or transfer has replaced.
+-- The signed payload of a ticket, in the one column that the engine adds to public; the hashes of codes that a
+-- reissue or transfer has replaced; tickets that are suspended; and what was done to tickets.
 BEGIN;
 \ir ../lib/park.sql
 SET LOCAL lock_timeout = '2s';
-SELECT pg_temp.unpark('ticketing', 'superseded_codes');
+SELECT pg_temp.unpark('ticketing', t) FROM unnest(ARRAY['superseded_codes', 'suspended_tickets', 'ticket_changes']) t;
 
 DO $$
 BEGIN
@@ -21,9 +21,43 @@ CREATE TABLE IF NOT EXISTS ticketing.superseded_codes (
   superseded_at timestamptz NOT NULL
 );
 COMMENT ON TABLE ticketing.superseded_codes IS 'SHA-256 (lower-case hex) of codes that a reissue or transfer has replaced.';
-ALTER TABLE ticketing.superseded_codes OWNER TO dvnt_ticketing_owner;
-ALTER TABLE ticketing.superseded_codes ENABLE ROW LEVEL SECURITY;
-GRANT INSERT, UPDATE (status, checked_in_at, checked_in_by, qr_payload, qr_token) ON public.tickets TO dvnt_ticketing_owner;
+CREATE INDEX IF NOT EXISTS superseded_codes_ticket ON ticketing.superseded_codes (ticket_id);
+
+CREATE TABLE IF NOT EXISTS ticketing.suspended_tickets (
+  ticket_id     uuid PRIMARY KEY,
+  event_id      integer NOT NULL,
+  hold_id       uuid NOT NULL,
+  status_before text NOT NULL CHECK (status_before IN ('active', 'scanned')),
+  reason        text NOT NULL,
+  suspended_by  text NOT NULL,
+  suspended_at  timestamptz NOT NULL
+);
+COMMENT ON TABLE ticketing.suspended_tickets IS 'Tickets that are void for the time being: public.tickets has no such status. They come back as they were.';
+COMMENT ON COLUMN ticketing.suspended_tickets.hold_id IS 'The hold without an end that keeps the ticket''s seat meanwhile.';
+
+CREATE TABLE IF NOT EXISTS ticketing.ticket_changes (
+  id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  ticket_id  uuid NOT NULL,
+  event_id   integer NOT NULL,
+  change     text NOT NULL CHECK (change IN ('reissued', 'transferred', 'voided', 'suspended', 'restored')),
+  actor      text NOT NULL,
+  detail     jsonb NOT NULL DEFAULT '{}',
+  changed_at timestamptz NOT NULL
+);
+COMMENT ON TABLE ticketing.ticket_changes IS 'What was done to tickets after they were issued, and by whom. Never a code.';
+CREATE INDEX IF NOT EXISTS ticket_changes_ticket ON ticketing.ticket_changes (ticket_id, id);
+
+DO $$
+DECLARE
+  name text;
+BEGIN
+  FOREACH name IN ARRAY ARRAY['superseded_codes', 'suspended_tickets', 'ticket_changes'] LOOP
+    EXECUTE format('ALTER TABLE ticketing.%I OWNER TO dvnt_ticketing_owner', name);
+    EXECUTE format('ALTER TABLE ticketing.%I ENABLE ROW LEVEL SECURITY', name);
+  END LOOP;
+END
+$$;
+GRANT INSERT, UPDATE (status, user_id, checked_in_at, checked_in_by, qr_payload, qr_token) ON public.tickets TO dvnt_ticketing_owner;
 
 COMMIT;
 

@@ -29,8 +29,11 @@ GRANT EXECUTE ON FUNCTION
   ticketing.ticket_qr_svg(text),
   ticketing.ticket_qr_text(text),
   ticketing.check_in(text, integer, text, text, uuid, timestamptz, text, text, boolean),
+  ticketing.has_event_permission(integer, text, text),
   ticketing.clock()
 TO service_role;
+-- For the application's policies: a client asks for himself alone.
+GRANT EXECUTE ON FUNCTION ticketing.has_event_permission(integer, text, text) TO authenticated;
 -- What is public anyway.
 GRANT EXECUTE ON FUNCTION ticketing.availability(integer), ticketing.quote(integer, jsonb) TO anon, authenticated;
 

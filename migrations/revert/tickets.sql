@@ -24,5 +24,5 @@ BEGIN
   ALTER TABLE public.tickets DROP COLUMN qr_payload;
 END
 $$;
-SELECT pg_temp.park('ticketing', 'superseded_codes');
+SELECT pg_temp.park('ticketing', t) FROM unnest(ARRAY['superseded_codes', 'suspended_tickets', 'ticket_changes']) t;
 COMMIT;
