@@ -18,5 +18,5 @@ CREATE FUNCTION ticketing.prune() RETURNS integer
 LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'dvnt_prune';
 COMMENT ON FUNCTION ticketing.prune() IS
-'For cron: deletes what clients have been handed (after 15 minutes), payloads of settled webhook events and remembered answers (after 30 days).
+'For cron: deletes what clients have been handed (after 15 minutes), payloads of settled webhook events, remembered answers and the record of doors'' manifests (after 30 days).
 Result: how many rows.';

@@ -8,7 +8,10 @@
 
 #include <openssl/sha.h>
 
+#include "catalog/pg_type.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 
 #include "dvnt_ticketing.h"
 
@@ -128,6 +131,32 @@ uuid_copy(Datum value)
 
 	memcpy(copy, DatumGetUUIDP(value), sizeof(pg_uuid_t));
 	return UUIDPGetDatum(copy);
+}
+
+/* One-dimensional arrays for statements. */
+Datum
+text_array(Datum *elements, int count)
+{
+	return PointerGetDatum(construct_array(elements, count, TEXTOID, -1, false, TYPALIGN_INT));
+}
+
+Datum
+uuid_array(Datum *elements, int count)
+{
+	return PointerGetDatum(construct_array(elements, count, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
+}
+
+/* The same of any type, with NULLs. */
+Datum
+array_with_nulls(Datum *elements, bool *nulls, int count, Oid type)
+{
+	int16		length;
+	bool		by_value;
+	char		align;
+	int			bounds[1] = {1};
+
+	get_typlenbyvalalign(type, &length, &by_value, &align);
+	return PointerGetDatum(construct_md_array(elements, nulls, 1, &count, bounds, type, length, by_value, align));
 }
 
 /* SHA-256 in lower-case hex. */

@@ -3,48 +3,55 @@
  *		The door: one scan, one call, one transaction.
  *
  * The signature is checked before any table is read. Reads
- * ticketing.event_settings, event_co_organizers and superseded_codes; reads and
- * writes public.tickets and ticketing.checkins. Locks: the ticket's row.
+ * ticketing.event_settings, event_gates, event_co_organizers, door_devices,
+ * superseded_codes and suspended_tickets; reads and writes public.tickets and
+ * ticketing.checkins. Locks: the ticket's row.
  */
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 
 #include "dvnt_ticketing.h"
-#include "qr_payload.h"
-
-#define DEEP_LINK "dvnt://ticket/"
-#define TOKEN_CHARS 64
-#define CODE_MAX_CHARS 4096
 
 KEPT_PLAN(find_scan,
-		  "SELECT code_hash, event_id, direction, answer FROM ticketing.checkins WHERE scan_id = $1", UUIDOID);
+		  "SELECT c.code_hash, c.event_id, c.direction, c.answer, c.result, c.id, c.ticket_id, t.ticket_type_id, t.checked_in_at, t.checked_in_by "
+		  "FROM ticketing.checkins c LEFT JOIN public.tickets t ON t.id = c.ticket_id WHERE c.scan_id = $1", UUIDOID);
 KEPT_PLAN(read_door,
-		  "SELECT s.host_id, s.doors_open, s.doors_close, s.reentry, c.role, (c.permissions ->> 'scan') "
+		  "SELECT coalesce(s.host_id = $2, false), s.doors_open, s.doors_close, s.reentry, "
+		  "       coalesce(ticketing.role_permits(c.role, c.permissions, 'scan'), false), coalesce(ticketing.role_permits(c.role, c.permissions, 'admin'), false), "
+		  "       d.revoked_at IS NOT NULL, EXISTS (SELECT FROM ticketing.event_gates k WHERE k.event_id = s.event_id), g.gate IS NOT NULL, g.ticket_type_ids "
 		  "FROM ticketing.event_settings s "
 		  "LEFT JOIN ticketing.event_co_organizers c ON c.event_id = s.event_id AND c.user_id = $2 AND c.status = 'accepted' "
+		  "LEFT JOIN ticketing.door_devices d ON d.event_id = s.event_id AND d.device_id = $3 "
+		  "LEFT JOIN ticketing.event_gates g ON g.event_id = s.event_id AND g.gate = $4 "
 		  "WHERE s.event_id = $1",
-		  INT4OID, TEXTOID);
+		  INT4OID, TEXTOID, TEXTOID, TEXTOID);
 KEPT_PLAN(admit_by_id,
 		  "UPDATE public.tickets SET status = 'scanned', checked_in_at = $4, checked_in_by = $5 "
-		  "WHERE id = $1 AND event_id = $2 AND qr_payload = $3 AND status = 'active' RETURNING id, ticket_type_id",
-		  UUIDOID, INT4OID, TEXTOID, TIMESTAMPTZOID, TEXTOID);
+		  "WHERE id = $1 AND event_id = $2 AND qr_payload = $3 AND status = 'active' AND ($6 IS NULL OR ticket_type_id = ANY ($6)) RETURNING id, ticket_type_id",
+		  UUIDOID, INT4OID, TEXTOID, TIMESTAMPTZOID, TEXTOID, UUIDARRAYOID);
 KEPT_PLAN(admit_by_token,
 		  "UPDATE public.tickets SET status = 'scanned', checked_in_at = $3, checked_in_by = $4 "
-		  "WHERE qr_token = $2 AND event_id = $1 AND status = 'active' RETURNING id, ticket_type_id",
-		  INT4OID, TEXTOID, TIMESTAMPTZOID, TEXTOID);
+		  "WHERE qr_token = $2 AND event_id = $1 AND status = 'active' AND ($5 IS NULL OR ticket_type_id = ANY ($5)) RETURNING id, ticket_type_id",
+		  INT4OID, TEXTOID, TIMESTAMPTZOID, TEXTOID, UUIDARRAYOID);
 KEPT_PLAN(lock_ticket_by_id,
-		  "SELECT id, event_id, ticket_type_id, status, checked_in_at, checked_in_by, qr_payload IS NOT DISTINCT FROM $2 FROM public.tickets WHERE id = $1 FOR NO KEY UPDATE",
-		  UUIDOID, TEXTOID);
+		  "SELECT id, event_id, ticket_type_id, status, checked_in_at, checked_in_by, qr_payload IS NOT DISTINCT FROM $2, $3 IS NULL OR ticket_type_id = ANY ($3) "
+		  "FROM public.tickets WHERE id = $1 FOR NO KEY UPDATE",
+		  UUIDOID, TEXTOID, UUIDARRAYOID);
 KEPT_PLAN(lock_ticket_by_token,
-		  "SELECT id, event_id, ticket_type_id, status, checked_in_at, checked_in_by, true FROM public.tickets WHERE qr_token = $1 FOR NO KEY UPDATE",
-		  TEXTOID);
+		  "SELECT id, event_id, ticket_type_id, status, checked_in_at, checked_in_by, true, $2 IS NULL OR ticket_type_id = ANY ($2) "
+		  "FROM public.tickets WHERE qr_token = $1 FOR NO KEY UPDATE",
+		  TEXTOID, UUIDARRAYOID);
 KEPT_PLAN(is_superseded,
 		  "SELECT ticket_id FROM ticketing.superseded_codes WHERE code_hash = $1", TEXTOID);
+KEPT_PLAN(is_suspended,
+		  "SELECT FROM ticketing.suspended_tickets WHERE ticket_id = $1", UUIDOID);
 KEPT_PLAN(last_movement,
-		  "SELECT result, gate, device_id FROM ticketing.checkins "
-		  "WHERE ticket_id = $1 AND result IN ('admitted', 'exited') AND undone_at IS NULL ORDER BY recorded_at DESC, id LIMIT 1",
+		  "SELECT result, gate FROM ticketing.checkins "
+		  "WHERE ticket_id = $1 AND moved AND result IN ('admitted', 'exited') AND undone_at IS NULL "
+		  "ORDER BY happened_at DESC, coalesce(device_id, '') COLLATE \"C\" DESC, coalesce(scan_id, id) DESC LIMIT 1",
 		  UUIDOID);
 KEPT_PLAN(admit_again,
 		  "UPDATE public.tickets SET checked_in_at = $2, checked_in_by = $3 WHERE id = $1",
@@ -71,11 +78,14 @@ typedef struct DoorScan
 	TimestampTz scanned_at;
 	bool		force;
 	/* by the code alone */
-	bool		is_token;
-	QrPayload	payload;
+	TicketCode	parsed;
 	/* by the tables */
+	TimestampTz now;			/* read anew when a lock was waited for */
 	bool		reentry;
 	bool		forced;
+	bool		no_gate;		/* the event has gates, and this is none of them */
+	bool		some_tiers;		/* not all tiers may come in at this gate: */
+	Datum		tiers;
 	const char *result;
 	bool		has_ticket;
 	pg_uuid_t	ticket_id;
@@ -86,32 +96,29 @@ typedef struct DoorScan
 	char	   *admitted_gate;
 } DoorScan;
 
-/* A bare token: 64 lower-case hex characters. */
-static bool
-looks_like_token(const char *code)
+/* The answer that a scan was given before; one that was uploaded is told by its row, the last one read. */
+static Datum
+answer_again(void)
 {
-	return strlen(code) == TOKEN_CHARS && strspn(code, "0123456789abcdef") == TOKEN_CHARS;
-}
+	Answer		answer;
+	const char *result = row_text(0, 5);
 
-/* What the code says of itself: NULL when it may be a ticket, else the result. No table is read. */
-static const char *
-judge_code(DoorScan *scan)
-{
-	QrVerdict	verdict;
-
-	if (looks_like_token(scan->code))
+	if (!row_is_null(0, 4))
+		return row_datum(0, 4);
+	answer_begin(&answer);
+	answer_text(&answer, "result", result);
+	answer_uuid(&answer, "checkin_id", DatumGetUUIDP(row_datum(0, 6)));
+	answer_uuid(&answer, "ticket_id", row_is_null(0, 7) ? NULL : DatumGetUUIDP(row_datum(0, 7)));
+	if (!row_is_null(0, 8) && strcmp(result, "superseded") != 0)
+		answer_uuid(&answer, "ticket_type_id", DatumGetUUIDP(row_datum(0, 8)));
+	if (row_is_null(0, 9))
+		answer_null(&answer, "admitted_at");
+	else
 	{
-		scan->is_token = true;
-		return NULL;
+		answer_time(&answer, "admitted_at", DatumGetTimestampTz(row_datum(0, 9)));
+		answer_text(&answer, "admitted_by", row_text(0, 10));
 	}
-	require_ticket_keyring();
-	verdict = qr_payload_verify(ticket_keyring(), scan->code, strlen(scan->code), &scan->payload);
-	if (verdict == QR_FAILED)
-		elog(ERROR, "could not verify a ticket's signature");
-	if (verdict != QR_VALID)
-		return qr_verdict_name(verdict);
-	memcpy(scan->ticket_id.data, scan->payload.ticket_id, UUID_LEN);
-	return NULL;
+	return answer_jsonb(&answer);
 }
 
 /* The answer that this scan id was given before, if any. */
@@ -126,62 +133,71 @@ recall_scan(const DoorScan *scan, Datum *answer)
 		strcmp(row_text(0, 3), scan->direction) != 0)
 		refuse(REQUEST_ID_REUSED, psprintf("\"scan_id\": \"%s\"", uuid_text(scan->scan_id)),
 			   "Use a new scan id for each scan.", "scan id was used for another scan");
-	*answer = row_datum(0, 4);
+	*answer = answer_again();
 	return true;
 }
 
 /* Whether the operator may scan here and now: NULL, or the result that says why not. */
 static const char *
-judge_door(DoorScan *scan, TimestampTz now)
+judge_door(DoorScan *scan)
 {
-	Datum		values[2] = {Int32GetDatum(scan->event_id), CStringGetTextDatum(scan->scanned_by)};
-	char	   *host_id;
-	char	   *role;
-	char	   *permission;
+	char		nulls[5] = "    ";
+	Datum		values[4] = {Int32GetDatum(scan->event_id), CStringGetTextDatum(scan->scanned_by),
+	text_or_null(scan->device_id, &nulls[2]), text_or_null(scan->gate, &nulls[3])};
+	bool		hosts;
 	bool		leads;
-	bool		may_scan;
 
-	if (run_latest(&read_door, values, NULL) == 0)
+	if (run_latest(&read_door, values, nulls) == 0)
 		refuse(NOT_FOUND, psprintf("\"event_id\": %d", scan->event_id), NULL,
 			   "event %d does not exist", scan->event_id);
-	host_id = row_text(0, 1);
+	hosts = DatumGetBool(row_datum(0, 1));
 	scan->reentry = DatumGetBool(row_datum(0, 4));
-	role = row_text(0, 5);
-	permission = row_text(0, 6);
-	leads = (host_id != NULL && strcmp(host_id, scan->scanned_by) == 0) || (role != NULL && strcmp(role, "admin") == 0);
-	may_scan = leads || (role != NULL && strcmp(role, "viewer") != 0);
-	if (permission != NULL && (host_id == NULL || strcmp(host_id, scan->scanned_by) != 0))
-		may_scan = strcmp(permission, "true") == 0;
-	if (!may_scan || (scan->force && !leads))
+	leads = hosts || DatumGetBool(row_datum(0, 6));
+	if (!(hosts || DatumGetBool(row_datum(0, 5))) || (scan->force && !leads) || DatumGetBool(row_datum(0, 7)))
 		return "not_allowed";
 	scan->forced = scan->force;
 	if (scan->forced || strcmp(scan->direction, "out") == 0)
 		return NULL;
-	if (!row_is_null(0, 2) && now < DatumGetTimestampTz(row_datum(0, 2)))
+	if (!row_is_null(0, 2) && scan->now < DatumGetTimestampTz(row_datum(0, 2)))
 		return "too_early";
-	if (!row_is_null(0, 3) && now >= DatumGetTimestampTz(row_datum(0, 3)))
+	if (!row_is_null(0, 3) && scan->now >= DatumGetTimestampTz(row_datum(0, 3)))
 		return "too_late";
+	scan->no_gate = DatumGetBool(row_datum(0, 8)) && !DatumGetBool(row_datum(0, 9));
+	scan->some_tiers = !row_is_null(0, 10);
+	if (scan->some_tiers)
+		scan->tiers = PointerGetDatum(DatumGetArrayTypePCopy(row_datum(0, 10)));
 	return NULL;
+}
+
+/* Notes that the scan admits now. */
+static void
+note_admission(DoorScan *scan)
+{
+	scan->has_admitted_at = true;
+	scan->admitted_at = scan->now;
+	scan->admitted_by = scan->scanned_by;
+	scan->admitted_gate = scan->gate;
 }
 
 /* The one update that admits an active ticket; false when it did not. */
 static bool
-admit(DoorScan *scan, TimestampTz now)
+admit(DoorScan *scan)
 {
 	Datum		code = CStringGetTextDatum(scan->code);
-	Datum		by_id[5] = {UUIDPGetDatum(&scan->ticket_id), Int32GetDatum(scan->event_id), code,
-	TimestampTzGetDatum(now), CStringGetTextDatum(scan->scanned_by)};
-	Datum		by_token[4] = {by_id[1], code, by_id[3], by_id[4]};
+	Datum		by_id[6] = {UUIDPGetDatum(&scan->ticket_id), Int32GetDatum(scan->event_id), code,
+	TimestampTzGetDatum(scan->now), CStringGetTextDatum(scan->scanned_by), scan->tiers};
+	Datum		by_token[5] = {by_id[1], code, by_id[3], by_id[4], scan->tiers};
+	uint64		rows;
 
-	if ((scan->is_token ? run_latest(&admit_by_token, by_token, NULL) : run_latest(&admit_by_id, by_id, NULL)) != 1)
+	rows = scan->parsed.is_token
+		? run_latest(&admit_by_token, by_token, scan->some_tiers ? "     " : "    n")
+		: run_latest(&admit_by_id, by_id, scan->some_tiers ? "      " : "     n");
+	if (rows != 1)
 		return false;
 	scan->has_ticket = true;
 	scan->ticket_id = *DatumGetUUIDP(row_datum(0, 1));
 	scan->ticket_type_id = *DatumGetUUIDP(row_datum(0, 2));
-	scan->has_admitted_at = true;
-	scan->admitted_at = now;
-	scan->admitted_by = scan->scanned_by;
-	scan->admitted_gate = scan->gate;
+	note_admission(scan);
 	return true;
 }
 
@@ -200,7 +216,7 @@ judge_unknown(DoorScan *scan)
 
 /* A ticket that is inside or was: whether it goes out, comes in again, or was admitted before. */
 static const char *
-judge_movement(DoorScan *scan, TimestampTz now)
+judge_movement(DoorScan *scan)
 {
 	Datum		id = UUIDPGetDatum(&scan->ticket_id);
 	bool		outside = false;
@@ -214,33 +230,49 @@ judge_movement(DoorScan *scan, TimestampTz now)
 	{
 		if (!scan->reentry)
 			return "not_allowed";
-		return outside ? "not_inside" : "exited";
+		if (outside)
+			return "not_inside";
+		adopt_scanned_tickets(uuid_array(&id, 1), scan->now);
+		touch_door_states(uuid_array(&id, 1), scan->event_id);
+		return "exited";
 	}
 	if (outside && scan->reentry)
 	{
-		Datum		values[3] = {id, TimestampTzGetDatum(now), CStringGetTextDatum(scan->scanned_by)};
+		Datum		values[3] = {id, TimestampTzGetDatum(scan->now), CStringGetTextDatum(scan->scanned_by)};
 
 		run_latest(&admit_again, values, NULL);
-		scan->has_admitted_at = true;
-		scan->admitted_at = now;
-		scan->admitted_by = scan->scanned_by;
-		scan->admitted_gate = scan->gate;
+		note_admission(scan);
 		return "admitted";
 	}
 	return "already_admitted";
 }
 
+/* What is to be said of a ticket that is no ticket any more, or not for now. */
+static const char *
+judge_ended(const DoorScan *scan, const char *status)
+{
+	Datum		id = UUIDPGetDatum(&scan->ticket_id);
+
+	if (status != NULL && strcmp(status, "refunded") == 0)
+		return "refunded";
+	return run_latest(&is_suspended, &id, NULL) > 0 ? "suspended" : "void";
+}
+
 /* What is to be said of a ticket that was not simply admitted. */
 static const char *
-judge_ticket(DoorScan *scan, TimestampTz now)
+judge_ticket(DoorScan *scan)
 {
 	Datum		code = CStringGetTextDatum(scan->code);
-	Datum		by_id[2] = {UUIDPGetDatum(&scan->ticket_id), code};
-	uint64		rows = scan->is_token ? run_latest(&lock_ticket_by_token, &code, NULL) : run_latest(&lock_ticket_by_id, by_id, NULL);
+	Datum		by_id[3] = {UUIDPGetDatum(&scan->ticket_id), code, scan->tiers};
+	Datum		by_token[2] = {code, scan->tiers};
+	uint64		rows = scan->parsed.is_token
+		? run_latest(&lock_ticket_by_token, by_token, scan->some_tiers ? "  " : " n")
+		: run_latest(&lock_ticket_by_id, by_id, scan->some_tiers ? "   " : "  n");
 	char	   *status;
 
 	if (rows == 0)
 		return judge_unknown(scan);
+	scan->now = engine_now();
 	scan->has_ticket = true;
 	scan->ticket_id = *DatumGetUUIDP(row_datum(0, 1));
 	scan->ticket_type_id = *DatumGetUUIDP(row_datum(0, 3));
@@ -249,10 +281,10 @@ judge_ticket(DoorScan *scan, TimestampTz now)
 	if (!DatumGetBool(row_datum(0, 7)))
 		return "superseded";
 	status = row_text(0, 4);
-	if (status == NULL || strcmp(status, "void") == 0)
-		return "void";
-	if (strcmp(status, "refunded") == 0)
-		return "refunded";
+	if (status == NULL || strcmp(status, "void") == 0 || strcmp(status, "refunded") == 0)
+		return judge_ended(scan, status);
+	if (scan->no_gate || !DatumGetBool(row_datum(0, 8)))
+		return "wrong_gate";
 	if (strcmp(status, "active") == 0)
 		return "not_inside";	/* only a scan out comes here */
 	if (!row_is_null(0, 5))
@@ -261,22 +293,22 @@ judge_ticket(DoorScan *scan, TimestampTz now)
 		scan->admitted_at = DatumGetTimestampTz(row_datum(0, 5));
 	}
 	scan->admitted_by = row_text(0, 6);
-	return judge_movement(scan, now);
+	return judge_movement(scan);
 }
 
 /* The result of a scan whose code may be a ticket's. */
 static const char *
-decide(DoorScan *scan, TimestampTz now)
+decide(DoorScan *scan)
 {
-	const char *result = judge_door(scan, now);
+	const char *result = judge_door(scan);
 
 	if (result != NULL)
 		return result;
-	if (!scan->is_token && scan->payload.event_id != scan->event_id)
+	if (!scan->parsed.is_token && scan->parsed.event_id != scan->event_id)
 		return "wrong_event";
-	if (strcmp(scan->direction, "in") == 0 && admit(scan, now))
+	if (strcmp(scan->direction, "in") == 0 && !scan->no_gate && admit(scan))
 		return "admitted";
-	return judge_ticket(scan, now);
+	return judge_ticket(scan);
 }
 
 static Datum
@@ -303,7 +335,7 @@ scan_answer(const DoorScan *scan, const pg_uuid_t *checkin_id)
 
 /* Writes the scan's row and answers; or the answer of the same scan that was faster. */
 static Datum
-record(DoorScan *scan, TimestampTz now)
+record(DoorScan *scan)
 {
 	pg_uuid_t  *checkin_id = new_uuid();
 	Datum		answer = scan_answer(scan, checkin_id);
@@ -324,8 +356,8 @@ record(DoorScan *scan, TimestampTz now)
 	values[9] = UUIDPGetDatum(scan->scan_id);
 	nulls[9] = scan->scan_id ? ' ' : 'n';
 	values[10] = BoolGetDatum(scan->forced);
-	values[11] = TimestampTzGetDatum(scan->has_scanned_at ? scan->scanned_at : now);
-	values[12] = TimestampTzGetDatum(now);
+	values[11] = TimestampTzGetDatum(scan->has_scanned_at ? scan->scanned_at : scan->now);
+	values[12] = TimestampTzGetDatum(scan->now);
 	values[13] = answer;
 	if (run_latest(&record_scan, values, nulls) == 1)
 		return answer;
@@ -344,10 +376,9 @@ read_scan(FunctionCallInfo fcinfo, DoorScan *scan)
 {
 	memset(scan, 0, sizeof(DoorScan));
 	scan->code = text_argument(fcinfo, 0, "payload");
-	if (strlen(scan->code) > CODE_MAX_CHARS)
-		refuse(BAD_REQUEST, "\"argument\": \"payload\"", NULL, "payload is longer than %d characters", CODE_MAX_CHARS);
-	if (strncmp(scan->code, DEEP_LINK, strlen(DEEP_LINK)) == 0)
-		scan->code += strlen(DEEP_LINK);
+	if (strlen(scan->code) > TICKET_CODE_MAX_BYTES)
+		refuse(BAD_REQUEST, "\"argument\": \"payload\"", NULL, "payload is longer than %d bytes", TICKET_CODE_MAX_BYTES);
+	scan->code = ticket_code_of(scan->code);
 	scan->code_hash = sha256_hex(scan->code, strlen(scan->code));
 	require_argument(fcinfo, 1, "event_id");
 	scan->event_id = PG_GETARG_INT32(1);
@@ -372,18 +403,18 @@ Datum
 dvnt_check_in(PG_FUNCTION_ARGS)
 {
 	DoorScan	scan;
-	TimestampTz now;
 	Datum		result;
 
 	read_scan(fcinfo, &scan);
-	scan.result = judge_code(&scan);
+	scan.result = judge_ticket_code(scan.code, &scan.parsed);
+	scan.ticket_id = scan.parsed.ticket_id;
 	begin_command();
 	if (!recall_scan(&scan, &result))
 	{
-		now = engine_now();
+		scan.now = engine_now();
 		if (scan.result == NULL)
-			scan.result = decide(&scan, now);
-		result = record(&scan, now);
+			scan.result = decide(&scan);
+		result = record(&scan);
 	}
 	result = SPI_datumTransfer(result, false, -1);
 	SPI_finish();

@@ -1,6 +1,7 @@
 /*
  * clock.c
- *		What time it is, for every part of the engine.
+ *		What time it is, for every part of the engine, and small conversions of
+ *		times.
  *
  * Tests can shift the clock and let it run faster: the fast clock is anchored
  * at the start of the server, so that all backends agree.
@@ -12,6 +13,7 @@
 #include "datatype/timestamp.h"
 #include "utils/timestamp.h"
 
+#include "compat.h"
 #include "dvnt_ticketing.h"
 
 /* Now; to be asked after the locks are taken. */
@@ -57,4 +59,22 @@ Datum
 dvnt_clock(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_TIMESTAMPTZ(engine_now());
+}
+
+/* Reads a time as timestamptz would, but says false where that would raise an error; infinity is no time. */
+bool
+time_from_text(const char *text, TimestampTz *at)
+{
+	char		buffer[MAXDATELEN + MAXDATEFIELDS];
+	char	   *fields[MAXDATEFIELDS];
+	int			field_types[MAXDATEFIELDS];
+	int			field_count;
+	int			kind;
+	struct pg_tm parts;
+	fsec_t		fraction;
+	int			zone;
+
+	return ParseDateTime(text, buffer, sizeof(buffer), fields, field_types, MAXDATEFIELDS, &field_count) == 0 &&
+		decode_date_time(fields, field_types, field_count, &kind, &parts, &fraction, &zone) == 0 &&
+		kind == DTK_DATE && tm2timestamp(&parts, fraction, &zone, at) == 0;
 }

@@ -9,6 +9,7 @@
 #include "access/tableam.h"
 #include "executor/executor.h"
 #include "storage/proc.h"
+#include "utils/datetime.h"
 #include "utils/numeric.h"
 
 #if PG_VERSION_NUM < 150000
@@ -52,5 +53,18 @@ typedef bool UpdateIndexes;
 #define exec_insert_index_tuples(target, slot, estate, update) \
 	ExecInsertIndexTuples(target, slot, estate, update, false, NULL, NIL)
 #endif
+
+/* Decoding of dates tells more about an error from 16 on. */
+static inline int
+decode_date_time(char **fields, int *types, int count, int *kind, struct pg_tm *parts, fsec_t *fraction, int *zone)
+{
+#if PG_VERSION_NUM >= 160000
+	DateTimeErrorExtra extra;
+
+	return DecodeDateTime(fields, types, count, kind, parts, fraction, zone, &extra);
+#else
+	return DecodeDateTime(fields, types, count, kind, parts, fraction, zone);
+#endif
+}
 
 #endif /* DVNT_COMPAT_H */

@@ -25,6 +25,7 @@
 
 extern int	 hold_ttl_seconds;
 extern int	 hold_max_age_seconds;
+extern int	 manifest_ttl_seconds;
 extern char *stripe_api_version;
 extern bool	 doorbell_enabled;
 extern int	 await_stripe_slots;
@@ -40,6 +41,7 @@ extern TimestampTz engine_now(void);
 extern int64 unix_seconds(TimestampTz at);
 extern double interval_seconds(const Interval *interval);
 extern TimestampTz add_seconds(TimestampTz at, double seconds);
+extern bool time_from_text(const char *text, TimestampTz *at);
 
 /*-- secrets.c --*/
 
@@ -126,6 +128,9 @@ extern char *uuid_text(const pg_uuid_t *id);
 extern bool uuid_from_text(const char *text, size_t length, pg_uuid_t *id);
 extern pg_uuid_t *new_uuid(void);
 extern Datum uuid_copy(Datum value);
+extern Datum text_array(Datum *elements, int count);
+extern Datum uuid_array(Datum *elements, int count);
+extern Datum array_with_nulls(Datum *elements, bool *nulls, int count, Oid type);
 extern char *sha256_hex(const void *bytes, size_t length);
 extern Datum text_or_null(const char *value, char *null);
 
@@ -179,6 +184,7 @@ extern LockRank begin_locking(LockRank rank);
 extern void declare_lock(LockRank rank);
 
 extern void lock_user(const char *user_id, int32 event_id);
+extern void lock_two_users(const char *one, const char *other, int32 event_id);
 extern void lock_event(int32 event_id);
 extern bool try_lock_event(int32 event_id);
 extern void lock_shape_shared(int32 event_id);
@@ -371,6 +377,37 @@ extern void record_finding(const char *kind, const char *entity, const char *det
 /*-- tickets.c --*/
 
 extern void issue_tickets(const pg_uuid_t *order_id, TimestampTz now);
+extern void new_ticket_codes(const pg_uuid_t *ticket_id, int32 event_id, int suite, Datum *payload, Datum *token);
+
+/*-- door_manifest.c --*/
+
+extern bool enrol_unknown_device(int32 event_id, const char *device_id, const char *actor, TimestampTz now, TimestampTz *revoked_at);
+
+/*-- organizers.c --*/
+
+extern bool is_permitted(int32 event_id, const char *actor, const char *permission);
+extern void require_permission(int32 event_id, const char *actor, const char *permission);
+
+/*-- ticket_code.c --*/
+
+#define TICKET_CODE_MAX_BYTES 4096
+
+/* A code that may be a ticket's. */
+typedef struct TicketCode
+{
+	bool		is_token;		/* the rest is of a signed payload */
+	pg_uuid_t	ticket_id;
+	int32		event_id;
+} TicketCode;
+
+extern char *ticket_code_of(char *text);
+extern const char *judge_ticket_code(const char *code, TicketCode *parsed);
+
+/*-- ticket_moves.c --*/
+
+extern void adopt_scanned_tickets(Datum ticket_ids, TimestampTz now);
+extern void touch_door_states(Datum ticket_ids, int32 event_id);
+extern void fold_tickets(const pg_uuid_t *ticket_ids, int count);
 
 /*-- stripe_requests.c --*/
 

@@ -13,6 +13,7 @@
 
 int			hold_ttl_seconds = 600;
 int			hold_max_age_seconds = 1800;
+int			manifest_ttl_seconds = 43200;
 char	   *stripe_api_version = NULL;
 bool		doorbell_enabled = true;
 int			await_stripe_slots = 64;
@@ -30,6 +31,10 @@ define_settings(void)
 	DefineCustomIntVariable("dvnt_ticketing.hold_max_age",
 							"The longest that a hold may live, whatever is asked.",
 							NULL, &hold_max_age_seconds, 1800, 1, 86400,
+							PGC_SUSET, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomIntVariable("dvnt_ticketing.manifest_ttl",
+							"How long a device at the door may decide by a manifest without asking again.",
+							NULL, &manifest_ttl_seconds, 43200, 1, 30 * 86400,
 							PGC_SUSET, GUC_UNIT_S, NULL, NULL, NULL);
 	DefineCustomStringVariable("dvnt_ticketing.stripe_api_version",
 							   "Stripe-Version that is sent on every call.",

@@ -84,7 +84,7 @@ KEPT_PLAN(read_availability,
 		  "LEFT JOIN ticketing.stock_pools ep ON ep.event_id = t.event_id AND ep.ticket_type_id IS NULL "
 		  "LEFT JOIN LATERAL (SELECT sum(q.quantity) FILTER (WHERE q.order_id IS NOT NULL OR q.expires_at > $2) AS held, "
 		  "                          sum(q.quantity) FILTER (WHERE q.order_id IS NULL AND q.expires_at <= $2) AS dead, "
-		  "                          min(q.expires_at) FILTER (WHERE q.order_id IS NULL AND q.expires_at > $2) AS next_release_at "
+		  "                          min(q.expires_at) FILTER (WHERE q.order_id IS NULL AND q.expires_at > $2 AND q.expires_at < 'infinity') AS next_release_at "
 		  "                   FROM ticketing.ticket_holds q WHERE q.event_id = t.event_id AND q.ticket_type_id = t.id AND q.status = 'active') h ON true "
 		  "LEFT JOIN LATERAL (SELECT (SELECT sum(s.available) FROM ticketing.stock_shards s WHERE s.pool_id = tp.pool_id) - tp.deficit + coalesce(h.dead, 0) AS free) tf ON true "
 		  "LEFT JOIN LATERAL (SELECT (SELECT sum(s.available) FROM ticketing.stock_shards s WHERE s.pool_id = ep.pool_id) - ep.deficit "

@@ -5,7 +5,7 @@
  *		effects coming.
  *
  * Reads and writes public.ticket_types.quantity_sold, ticketing.stripe_handoff,
- * stripe_requests, stripe_inbox and requests.
+ * stripe_requests, stripe_inbox, requests and door_manifests.
  */
 #include "postgres.h"
 
@@ -29,6 +29,7 @@ KEPT_PLAN(prune_inbox,
 		  "UPDATE ticketing.stripe_inbox SET payload = NULL, raw_payload = NULL "
 		  "WHERE state <> 'parked' AND received_at < $1 - interval '30 days' AND (payload IS NOT NULL OR raw_payload IS NOT NULL)",
 		  TIMESTAMPTZOID);
+KEPT_PLAN(prune_manifests, "DELETE FROM ticketing.door_manifests WHERE issued_at < $1 - interval '30 days'", TIMESTAMPTZOID);
 KEPT_PLAN(prune_requests, "DELETE FROM ticketing.requests WHERE created_at < $1 - interval '30 days'", TIMESTAMPTZOID);
 
 PG_FUNCTION_INFO_V1(dvnt_sync_quantity_sold);
@@ -58,6 +59,7 @@ dvnt_prune(PG_FUNCTION_ARGS)
 	rows = run_latest(&prune_handoff, &now, NULL);
 	rows += run_latest(&prune_inbox, &now, NULL);
 	rows += run_latest(&prune_requests, &now, NULL);
+	rows += run_latest(&prune_manifests, &now, NULL);
 	SPI_finish();
 	PG_RETURN_INT32((int32) rows);
 }

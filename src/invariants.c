@@ -68,6 +68,15 @@ static KeptPlan checks[] = {
 		  "  coalesce(sum((SELECT sum(f) FROM unnest(k.buyer_fee_cents) f)), 0) AS buyer, coalesce(sum((SELECT sum(f) FROM unnest(k.organizer_fee_cents) f)), 0) AS organizer "
 		  "  FROM ticketing.order_items k WHERE k.order_id = o.order_id) i "
 		  "WHERE (o.subtotal_cents, o.buyer_fee_cents, o.organizer_fee_cents) IS DISTINCT FROM (i.subtotal::integer, i.buyer::integer, i.organizer::integer)"),
+	/* doors */
+	CHECK("suspended_seat", "'suspended_tickets/' || s.ticket_id", "format('ticket %s, hold %s', coalesce(t.status, 'gone'), coalesce(h.status, 'gone'))",
+		  "FROM ticketing.suspended_tickets s LEFT JOIN public.tickets t ON t.id = s.ticket_id LEFT JOIN ticketing.ticket_holds h ON h.id = s.hold_id "
+		  "WHERE t.status IS DISTINCT FROM 'void' OR h.status IS DISTINCT FROM 'active'"),
+	CHECK("admission_counts", "'tickets/' || t.id", "format('%s, but admitted by scan %s', t.status, c.id)",
+		  "FROM ticketing.checkins c JOIN public.tickets t ON t.id = c.ticket_id WHERE c.moved AND c.undone_at IS NULL AND c.result = 'admitted' AND t.status = 'active'"),
+	CHECK("admitted_once", "'tickets/' || c.ticket_id", "format('admitted %s times, went out %s times', count(*) FILTER (WHERE c.result = 'admitted'), count(*) FILTER (WHERE c.result = 'exited'))",
+		  "FROM ticketing.checkins c WHERE c.moved AND c.undone_at IS NULL GROUP BY c.ticket_id "
+		  "HAVING count(*) FILTER (WHERE c.result = 'admitted') - count(*) FILTER (WHERE c.result = 'exited') NOT IN (0, 1)"),
 	/* trusted copies */
 	CHECK("event_recorded", "'events/' || e.id", "'no event_settings'",
 		  "FROM public.events e WHERE NOT EXISTS (SELECT FROM ticketing.event_settings s WHERE s.event_id = e.id)"),

@@ -62,17 +62,38 @@ pair_tag(LOCKTAG *tag, uint32 class, uint32 key)
 	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, class, key, TAG_SQL_PAIR);
 }
 
-/* Serialises what one user does at one event: limits, request ids, orders. */
-void
-lock_user(const char *user_id, int32 event_id)
+static uint32
+user_key(const char *user_id)
+{
+	return DatumGetUInt32(hash_any((const unsigned char *) user_id, strlen(user_id)));
+}
+
+static void
+lock_user_key(int32 event_id, uint32 key)
 {
 	LOCKTAG		tag;
 
 	declare_lock(RANK_USER);
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) event_id,
-						 DatumGetUInt32(hash_any((const unsigned char *) user_id, strlen(user_id))),
-						 TAG_USER);
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) event_id, key, TAG_USER);
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+}
+
+/* Serialises what one user does at one event: limits, request ids, orders. */
+void
+lock_user(const char *user_id, int32 event_id)
+{
+	lock_user_key(event_id, user_key(user_id));
+}
+
+/* The same for two, in the order of their keys, so that no two calls wait for one another. */
+void
+lock_two_users(const char *one, const char *other, int32 event_id)
+{
+	uint32		first = user_key(one);
+	uint32		second = user_key(other);
+
+	lock_user_key(event_id, Min(first, second));
+	lock_user_key(event_id, Max(first, second));
 }
 
 /* The sweep lock of an event: who moves dead holds and rebalances shards. */

@@ -84,33 +84,29 @@ random_token(void)
 	return cstring_to_text(hex);
 }
 
+/* A new signed code and a new token of a ticket. */
+void
+new_ticket_codes(const pg_uuid_t *ticket_id, int32 event_id, int suite, Datum *payload, Datum *token)
+{
+	uint8_t		nonce[QR_NONCE_BYTES];
+
+	draw_random(nonce, sizeof(nonce));
+	*payload = PointerGetDatum(sign_payload(suite, ticket_id, event_id, nonce));
+	*token = PointerGetDatum(random_token());
+}
+
 /* Makes up one ticket. */
 static void
 add_ticket(TicketColumns *columns, int16 item, const pg_uuid_t *tier, int32 event_id, int suite, int32 amount)
 {
 	pg_uuid_t  *id = new_uuid();
-	uint8_t		nonce[QR_NONCE_BYTES];
 	int			n = columns->count++;
 
-	draw_random(nonce, sizeof(nonce));
+	new_ticket_codes(id, event_id, suite, &columns->payloads[n], &columns->tokens[n]);
 	columns->ids[n] = UUIDPGetDatum(id);
 	columns->tiers[n] = UUIDPGetDatum(tier);
-	columns->tokens[n] = PointerGetDatum(random_token());
-	columns->payloads[n] = PointerGetDatum(sign_payload(suite, id, event_id, nonce));
 	columns->amounts[n] = Int32GetDatum(amount);
 	columns->items[n] = Int16GetDatum(item);
-}
-
-static Datum
-text_array(Datum *elements, int count)
-{
-	return PointerGetDatum(construct_array(elements, count, TEXTOID, -1, false, TYPALIGN_INT));
-}
-
-static Datum
-uuid_array(Datum *elements, int count)
-{
-	return PointerGetDatum(construct_array(elements, count, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
 }
 
 /* Issues every ticket of an order. A second time is impossible: order_tickets is unique per place. */

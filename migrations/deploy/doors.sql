@@ -25,7 +25,7 @@ CREATE TABLE IF NOT EXISTS ticketing.checkins (
   flags        text[] NOT NULL DEFAULT '{}',
   manifest_id  uuid,
   uploaded_by  text,
-  answer       jsonb NOT NULL,
+  answer       jsonb,
   undone_at    timestamptz,
   undone_by    text,
   undo_reason  text
@@ -38,7 +38,7 @@ COMMENT ON COLUMN ticketing.checkins.happened_at IS 'The scan''s time by the ser
 COMMENT ON COLUMN ticketing.checkins.moved IS 'Somebody went in or out at the door by this scan: the fold that gives a ticket its state reads these, unless they are undone.';
 COMMENT ON COLUMN ticketing.checkins.flags IS 'What somebody should look at: see the function ticketing.door_conflicts.';
 COMMENT ON COLUMN ticketing.checkins.uploaded_by IS 'Who brought a scan that was made offline; NULL: the scan was made online.';
-COMMENT ON COLUMN ticketing.checkins.answer IS 'What the device was told: the same scan id is told the same again.';
+COMMENT ON COLUMN ticketing.checkins.answer IS 'What the device was told at once: the same scan id is told the same again. NULL: it was told by its result.';
 CREATE UNIQUE INDEX IF NOT EXISTS checkins_scan ON ticketing.checkins (scan_id) WHERE scan_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS checkins_ticket ON ticketing.checkins (ticket_id, happened_at) WHERE ticket_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS checkins_event ON ticketing.checkins (event_id, recorded_at);
@@ -74,13 +74,15 @@ CREATE TABLE IF NOT EXISTS ticketing.door_manifests (
   expires_at  timestamptz NOT NULL
 );
 COMMENT ON TABLE ticketing.door_manifests IS 'Manifests and increments that devices were given: no scan made by one is older than it.';
+CREATE INDEX IF NOT EXISTS door_manifests_device ON ticketing.door_manifests (event_id, device_id, issued_at);
 CREATE INDEX IF NOT EXISTS door_manifests_age ON ticketing.door_manifests USING brin (issued_at);
 
 CREATE TABLE IF NOT EXISTS ticketing.door_states (
-  ticket_id  uuid PRIMARY KEY,
   event_id   integer NOT NULL,
+  ticket_id  uuid NOT NULL,
   version    integer NOT NULL,
-  changed_by xid8 NOT NULL
+  changed_by xid8 NOT NULL,
+  PRIMARY KEY (event_id, ticket_id)
 ) WITH (fillfactor = 80);
 COMMENT ON TABLE ticketing.door_states IS 'Which tickets have changed for the doors, and in which transaction: what increments of the manifest are read from.';
 COMMENT ON COLUMN ticketing.door_states.version IS 'Counts a ticket''s changes, so that a device can tell an older row from a newer one.';
@@ -121,20 +123,19 @@ COMMENT ON TABLE ticketing.co_organizer_changes IS 'Every change of a co-organiz
 CREATE INDEX IF NOT EXISTS co_organizer_changes_user ON ticketing.co_organizer_changes (event_id, user_id, changed_at);
 
 -- What a role permits, and what the host has granted or taken beside it. The one place that says so; planned into the statements that ask.
-CREATE OR REPLACE FUNCTION ticketing.role_permits(role text, permissions jsonb, permission text) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-  SELECT CASE permissions -> permission
-           WHEN 'true' THEN true
-           WHEN 'false' THEN false
-           ELSE CASE role
-                  WHEN 'viewer' THEN permission = 'view'
-                  WHEN 'scanner' THEN permission IN ('view', 'scan')
-                  WHEN 'editor' THEN permission IN ('view', 'scan', 'edit')
-                  WHEN 'admin' THEN permission IN ('view', 'scan', 'edit', 'admin')
-                  ELSE false
-                END
-         END
-$$;
-COMMENT ON FUNCTION ticketing.role_permits(text, jsonb, text) IS 'Whether a co-organizer''s role (viewer, scanner, editor, admin), or what the host has set beside it, permits view, scan, edit (tiers, doors, tickets) or admin (force, undo, co-organizers).';
+CREATE OR REPLACE FUNCTION ticketing.role_permits(role text, permissions jsonb, permission text) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE permissions -> permission
+         WHEN 'true' THEN true
+         WHEN 'false' THEN false
+         ELSE CASE role
+                WHEN 'viewer' THEN permission = 'view'
+                WHEN 'scanner' THEN permission IN ('view', 'scan')
+                WHEN 'editor' THEN permission IN ('view', 'scan', 'edit')
+                WHEN 'admin' THEN permission IN ('view', 'scan', 'edit', 'admin')
+                ELSE false
+              END
+       END;
+COMMENT ON FUNCTION ticketing.role_permits(text, jsonb, text) IS 'Whether a co-organizer''s role (viewer, scanner, editor, admin), or what the host has set beside it, permits view, scan, edit (tiers, doors, reissue) or admin (force, undo, tickets'' ends and owners, co-organizers).';
 
 -- Whether somebody may do something at an event: the host everything, an accepted co-organizer what his role permits. For policies, too:
 -- user_id NULL is the client of the claims; who has claims of his own cannot ask for others.
@@ -149,7 +150,7 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION ticketing.has_event_permission(integer, text, text) IS
 'Whether a user may do something at an event: its host everything, an accepted co-organizer what his role permits. For row-level security policies as well as for edge functions.
-Arguments: event_id; permission, one of view, scan, edit (tiers, doors, tickets), admin (force, undo, co-organizers); user_id, NULL: the sub of the request''s claims. Claims with a sub answer for that user alone.
+Arguments: event_id; permission, one of view, scan, edit (tiers, doors, reissue), admin (force, undo, tickets'' ends and owners, co-organizers); user_id, NULL: the sub of the request''s claims. Claims with a sub answer for that user alone.
 Result: boolean, false for an event that does not exist and for NULL.
 Errors: none.';
 
@@ -182,13 +183,13 @@ CREATE OR REPLACE TRIGGER dvnt_record_change BEFORE INSERT OR UPDATE OR DELETE O
 CREATE OR REPLACE FUNCTION ticketing.follow_door_state() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  IF TG_OP <> 'INSERT' AND (TG_OP = 'DELETE' OR NEW.event_id <> OLD.event_id) THEN
-    INSERT INTO ticketing.door_states AS d (ticket_id, event_id, version, changed_by) VALUES (OLD.id, OLD.event_id, 1, pg_current_xact_id())
-    ON CONFLICT (ticket_id) DO UPDATE SET version = d.version + 1, changed_by = excluded.changed_by;
+  IF TG_OP <> 'INSERT' AND (TG_OP = 'DELETE' OR NEW.event_id <> OLD.event_id OR NEW.id <> OLD.id) THEN
+    INSERT INTO ticketing.door_states AS d (event_id, ticket_id, version, changed_by) VALUES (OLD.event_id, OLD.id, 1, pg_current_xact_id())
+    ON CONFLICT (event_id, ticket_id) DO UPDATE SET version = d.version + 1, changed_by = excluded.changed_by;
   END IF;
   IF TG_OP <> 'DELETE' THEN
-    INSERT INTO ticketing.door_states AS d (ticket_id, event_id, version, changed_by) VALUES (NEW.id, NEW.event_id, 1, pg_current_xact_id())
-    ON CONFLICT (ticket_id) DO UPDATE SET event_id = excluded.event_id, version = d.version + 1, changed_by = excluded.changed_by;
+    INSERT INTO ticketing.door_states AS d (event_id, ticket_id, version, changed_by) VALUES (NEW.event_id, NEW.id, 1, pg_current_xact_id())
+    ON CONFLICT (event_id, ticket_id) DO UPDATE SET version = d.version + 1, changed_by = excluded.changed_by;
   END IF;
   RETURN NULL;
 END
@@ -208,6 +209,33 @@ BEGIN
   END LOOP;
 END
 $$;
+
+-- For people who look on. A row per gate, and one with gate NULL for the event as a whole.
+CREATE OR REPLACE VIEW ticketing.door_progress WITH (security_barrier = true) AS
+SELECT e.event_id, s.gate, coalesce(s.admitted, 0) AS admitted,
+       CASE WHEN s.gate IS NULL THEN coalesce(t.inside, 0) END AS inside, CASE WHEN s.gate IS NULL THEN coalesce(t.remaining, 0) END AS remaining,
+       coalesce(s.duplicates, 0) AS duplicates, coalesce(r.refused, '{}') AS refused, coalesce(s.scans_per_minute, 0) AS scans_per_minute, s.last_scan_at
+FROM ticketing.event_settings e
+LEFT JOIN LATERAL (
+  SELECT c.gate, count(DISTINCT c.ticket_id) FILTER (WHERE c.result = 'admitted' AND c.undone_at IS NULL) AS admitted,
+         count(*) FILTER (WHERE c.result = 'already_admitted' AND c.undone_at IS NULL) AS duplicates,
+         count(*) FILTER (WHERE c.recorded_at > clock_timestamp() - interval '1 minute') AS scans_per_minute, max(c.recorded_at) AS last_scan_at
+  FROM ticketing.checkins c WHERE c.event_id = e.event_id AND NOT c.flags @> '{adopted}'
+  GROUP BY GROUPING SETS ((), (c.gate)) HAVING GROUPING(c.gate) = 1 OR c.gate IS NOT NULL) s ON true
+LEFT JOIN LATERAL (
+  SELECT jsonb_object_agg(k.result, k.scans) AS refused FROM (
+    SELECT c.result, count(*) AS scans FROM ticketing.checkins c
+    WHERE c.event_id = e.event_id AND (s.gate IS NULL OR c.gate = s.gate) AND c.undone_at IS NULL AND c.result NOT IN ('admitted', 'exited', 'already_admitted')
+    GROUP BY c.result) k) r ON true
+LEFT JOIN LATERAL (
+  SELECT count(*) FILTER (WHERE k.status = 'scanned' AND NOT coalesce(k.outside, false)) AS inside, count(*) FILTER (WHERE k.status = 'active') AS remaining
+  FROM (SELECT t.status, CASE WHEN e.reentry AND t.status = 'scanned' THEN (
+          SELECT m.result = 'exited' FROM ticketing.checkins m
+          WHERE m.ticket_id = t.id AND m.moved AND m.result IN ('admitted', 'exited') AND m.undone_at IS NULL
+          ORDER BY m.happened_at DESC, coalesce(m.device_id, '') COLLATE "C" DESC, coalesce(m.scan_id, m.id) DESC LIMIT 1) END AS outside
+        FROM public.tickets t WHERE t.event_id = e.event_id AND t.status IN ('active', 'scanned') AND s.gate IS NULL) k) t ON true;
+COMMENT ON VIEW ticketing.door_progress IS 'How far an event''s doors are, in all (gate NULL) and by gate: tickets admitted, now inside and still to come (of the event alone), duplicates, refused scans by reason, scans in the last minute.';
+ALTER VIEW ticketing.door_progress OWNER TO dvnt_ticketing_owner;
 
 CREATE OR REPLACE TRIGGER dvnt_follow_door AFTER INSERT OR DELETE ON public.tickets
   FOR EACH ROW EXECUTE FUNCTION ticketing.follow_door_state();

@@ -11,4 +11,5 @@ SELECT 1 / count(*) FROM pg_trigger WHERE tgrelid = 'public.tickets'::regclass A
 SELECT 1 / count(*) FROM pg_trigger WHERE tgrelid = 'public.tickets'::regclass AND tgname = 'dvnt_follow_door_change';
 SELECT 1 / count(*) FROM pg_trigger WHERE tgrelid = 'ticketing.event_co_organizers'::regclass AND tgname = 'dvnt_record_change';
 SELECT 1 / has_function_privilege('dvnt_ticketing_owner', 'ticketing.has_event_permission(integer, text, text)', 'EXECUTE')::integer;
+SELECT event_id, gate, admitted, inside, remaining, duplicates, refused, scans_per_minute, last_scan_at FROM ticketing.door_progress WHERE false;
 ROLLBACK;
