@@ -286,7 +286,12 @@ judge_ticket(DoorScan *scan)
 	if (scan->no_gate || !DatumGetBool(row_datum(0, 8)))
 		return "wrong_gate";
 	if (strcmp(status, "active") == 0)
-		return "not_inside";	/* only a scan out comes here */
+	{
+		/* in: what had kept the ticket from being admitted was undone while we waited for its lock */
+		if (strcmp(scan->direction, "in") == 0 && admit(scan))
+			return "admitted";
+		return "not_inside";
+	}
 	if (!row_is_null(0, 5))
 	{
 		scan->has_admitted_at = true;
