@@ -3,6 +3,7 @@ BEGIN;
 DO $$
 DECLARE
   job record;
+  often text := '* * * * *';
 BEGIN
   IF NOT EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_cron')
      AND current_setting('cron.database_name', true) = current_database()
@@ -14,10 +15,14 @@ BEGIN
       USING HINT = 'Holds expire and payments arrive all the same. To keep tables small and ticket_types.quantity_sold fresh, run ticketing.release_expired_holds(), sync_quantity_sold(), sweep_stripe() and prune() every minute from elsewhere.';
     RETURN;
   END IF;
+  -- Seconds where pg_cron knows them.
+  IF (SELECT string_to_array(substring(extversion FROM '^[0-9.]+'), '.')::integer[] >= '{1,5}' FROM pg_extension WHERE extname = 'pg_cron') THEN
+    often := '10 seconds';
+  END IF;
   FOR job IN SELECT * FROM (VALUES
-    ('dvnt_ticketing: release expired holds', '* * * * *', 'SELECT ticketing.release_expired_holds()'),
-    ('dvnt_ticketing: roll up quantity_sold', '* * * * *', 'SELECT ticketing.sync_quantity_sold()'),
-    ('dvnt_ticketing: sweep stripe', '* * * * *', 'SELECT ticketing.sweep_stripe()'),
+    ('dvnt_ticketing: release expired holds', often, 'SELECT ticketing.release_expired_holds()'),
+    ('dvnt_ticketing: roll up quantity_sold', often, 'SELECT ticketing.sync_quantity_sold()'),
+    ('dvnt_ticketing: sweep stripe', often, 'SELECT ticketing.sweep_stripe()'),
     ('dvnt_ticketing: prune', '*/5 * * * *', 'SELECT ticketing.prune()')) AS j (name, schedule, command)
   LOOP
     PERFORM cron.schedule_in_database(job.name, job.schedule, job.command, current_database(), 'dvnt_ticketing_cron');

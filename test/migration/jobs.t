@@ -8,10 +8,13 @@ if [[ ${2-} == without ]]; then
 fi
 
 jobs() { value dvnt "SELECT jobname, schedule, command, database, username, active FROM cron.job ORDER BY jobname"; }
-ours='dvnt_ticketing: prune|*/5 * * * *|SELECT ticketing.prune()|dvnt|dvnt_ticketing_cron|t
-dvnt_ticketing: release expired holds|* * * * *|SELECT ticketing.release_expired_holds()|dvnt|dvnt_ticketing_cron|t
-dvnt_ticketing: roll up quantity_sold|* * * * *|SELECT ticketing.sync_quantity_sold()|dvnt|dvnt_ticketing_cron|t
-dvnt_ticketing: sweep stripe|* * * * *|SELECT ticketing.sweep_stripe()|dvnt|dvnt_ticketing_cron|t'
+# Seconds from pg_cron 1.5 on, minutes before.
+often='* * * * *'
+[[ $(value dvnt "SELECT default_version FROM pg_available_extensions WHERE name = 'pg_cron'") =~ ^1\.[0-4](-|$) ]] || often='10 seconds'
+ours="dvnt_ticketing: prune|*/5 * * * *|SELECT ticketing.prune()|dvnt|dvnt_ticketing_cron|t
+dvnt_ticketing: release expired holds|$often|SELECT ticketing.release_expired_holds()|dvnt|dvnt_ticketing_cron|t
+dvnt_ticketing: roll up quantity_sold|$often|SELECT ticketing.sync_quantity_sold()|dvnt|dvnt_ticketing_cron|t
+dvnt_ticketing: sweep stripe|$often|SELECT ticketing.sweep_stripe()|dvnt|dvnt_ticketing_cron|t"
 theirs='app: report|0 4 * * *|SELECT 1|dvnt|postgres|t'
 
 # run_jobs: each command, as the role and in the database of its job.
