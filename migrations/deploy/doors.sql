@@ -122,62 +122,81 @@ CREATE TABLE IF NOT EXISTS ticketing.co_organizer_changes (
 COMMENT ON TABLE ticketing.co_organizer_changes IS 'Every change of a co-organizer, by whoever made it: what he might do at which time. A NULL status: the row was deleted.';
 CREATE INDEX IF NOT EXISTS co_organizer_changes_user ON ticketing.co_organizer_changes (event_id, user_id, changed_at);
 
--- What a role permits, and what the host has granted or taken beside it. The one place that says so; planned into the statements that ask.
+-- What a role permits, and what the host has granted or taken beside it. The one place that says so; planned into the statements that
+-- ask. Its body is parsed here and not in its callers, so that it needs no search_path of its own.
 CREATE OR REPLACE FUNCTION ticketing.role_permits(role text, permissions jsonb, permission text) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN CASE permissions -> permission
-         WHEN 'true' THEN true
-         WHEN 'false' THEN false
-         ELSE CASE role
-                WHEN 'viewer' THEN permission = 'view'
-                WHEN 'scanner' THEN permission IN ('view', 'scan')
-                WHEN 'editor' THEN permission IN ('view', 'scan', 'edit')
-                WHEN 'admin' THEN permission IN ('view', 'scan', 'edit', 'admin')
-                ELSE false
-              END
-       END;
-COMMENT ON FUNCTION ticketing.role_permits(text, jsonb, text) IS 'Whether a co-organizer''s role (viewer, scanner, editor, admin), or what the host has set beside it, permits view, scan, edit (tiers, doors, reissue) or admin (force, undo, tickets'' ends and owners, co-organizers).';
+RETURN CASE WHEN permission IN ('view', 'scan', 'edit', 'admin') THEN
+         CASE permissions -> permission
+           WHEN 'true' THEN true
+           WHEN 'false' THEN false
+           ELSE CASE role
+                  WHEN 'viewer' THEN permission = 'view'
+                  WHEN 'scanner' THEN permission IN ('view', 'scan')
+                  WHEN 'editor' THEN permission IN ('view', 'scan', 'edit')
+                  WHEN 'admin' THEN true
+                  ELSE false
+                END
+         END
+       ELSE false END;
+COMMENT ON FUNCTION ticketing.role_permits(text, jsonb, text) IS 'Whether a co-organizer''s role (viewer, scanner, editor, admin), or what the host has set beside it, permits view, scan, edit (tiers, doors, reissue) or admin (force, undo, tickets'' ends and owners, co-organizers). Never NULL.';
 
 -- Whether somebody may do something at an event: the host everything, an accepted co-organizer what his role permits. For policies, too:
--- user_id NULL is the client of the claims; who has claims of his own cannot ask for others.
+-- user_id NULL is the client of the claims. Who has claims of his own cannot ask for others, nor can a client without any.
 CREATE OR REPLACE FUNCTION ticketing.has_event_permission(event_id integer, permission text, user_id text DEFAULT NULL) RETURNS boolean
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   SELECT coalesce((
-    SELECT s.host_id = a.who OR coalesce(ticketing.role_permits(c.role, c.permissions, $2), false)
+    SELECT (s.host_id = a.who AND ticketing.role_permits('admin', NULL, $2)) OR ticketing.role_permits(c.role, c.permissions, $2)
     FROM (SELECT nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub' AS sub) j
-    CROSS JOIN LATERAL (SELECT CASE WHEN j.sub IS NULL THEN $3 WHEN $3 IS NULL OR $3 = j.sub THEN j.sub END AS who) a
+    CROSS JOIN LATERAL (SELECT CASE WHEN j.sub IS NOT NULL THEN CASE WHEN coalesce($3, j.sub) = j.sub THEN j.sub END
+                                    WHEN current_setting('role') NOT IN ('anon', 'authenticated') THEN $3 END AS who) a
     JOIN ticketing.event_settings s ON s.event_id = $1
     LEFT JOIN ticketing.event_co_organizers c ON c.event_id = s.event_id AND c.user_id = a.who AND c.status = 'accepted'), false)
 $$;
 COMMENT ON FUNCTION ticketing.has_event_permission(integer, text, text) IS
 'Whether a user may do something at an event: its host everything, an accepted co-organizer what his role permits. For row-level security policies as well as for edge functions.
-Arguments: event_id; permission, one of view, scan, edit (tiers, doors, reissue), admin (force, undo, tickets'' ends and owners, co-organizers); user_id, NULL: the sub of the request''s claims. Claims with a sub answer for that user alone.
-Result: boolean, false for an event that does not exist and for NULL.
-Errors: none.';
+Arguments: event_id; permission, one of view, scan, edit (tiers, doors, reissue), admin (force, undo, tickets'' ends and owners, co-organizers); user_id, NULL: the sub of the request''s claims. Claims with a sub answer for that user alone, and without a sub the roles anon and authenticated are nobody.
+Result: boolean, false for an event that does not exist, an unknown permission and for NULL.
+Errors: 22P02 (request.jwt.claims is neither empty nor JSON).';
 
--- Every change of a co-organizer leaves a row, whoever makes it. Who does not say when, has changed it now.
-CREATE OR REPLACE FUNCTION ticketing.record_co_organizer() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+-- Who does not say when, has changed it now. The times of a row only grow: they say what came after what.
+CREATE OR REPLACE FUNCTION ticketing.stamp_co_organizer() RETURNS trigger LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  IF TG_OP = 'DELETE' THEN
-    INSERT INTO ticketing.co_organizer_changes (event_id, user_id, changed_at) VALUES (OLD.event_id, OLD.user_id, clock_timestamp());
-    RETURN OLD;
+  IF NEW.changed_at <= OLD.changed_at THEN
+    NEW.changed_at := greatest(clock_timestamp(), OLD.changed_at + interval '1 microsecond');
+    NEW.changed_by := NULL;
   END IF;
-  IF TG_OP = 'UPDATE' THEN
-    IF NEW.changed_at = OLD.changed_at THEN
-      NEW.changed_at := clock_timestamp();
-      NEW.changed_by := NULL;
-    END IF;
-    IF (NEW.event_id, NEW.user_id) <> (OLD.event_id, OLD.user_id) THEN
-      INSERT INTO ticketing.co_organizer_changes (event_id, user_id, changed_at, changed_by) VALUES (OLD.event_id, OLD.user_id, NEW.changed_at, NEW.changed_by);
-    END IF;
-  END IF;
-  INSERT INTO ticketing.co_organizer_changes (event_id, user_id, changed_at, changed_by, role, permissions, status)
-  VALUES (NEW.event_id, NEW.user_id, NEW.changed_at, NEW.changed_by, NEW.role, NEW.permissions, NEW.status);
   RETURN NEW;
 END
 $$;
-CREATE OR REPLACE TRIGGER dvnt_record_change BEFORE INSERT OR UPDATE OR DELETE ON ticketing.event_co_organizers
+
+-- Every change of a co-organizer leaves a row, whoever makes it. After it: what another trigger or ON CONFLICT has kept from
+-- happening leaves none.
+CREATE OR REPLACE FUNCTION ticketing.record_co_organizer() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF TG_OP = 'TRUNCATE' THEN
+    INSERT INTO ticketing.co_organizer_changes (event_id, user_id, changed_at)
+    SELECT event_id, user_id, greatest(clock_timestamp(), changed_at + interval '1 microsecond') FROM ticketing.event_co_organizers;
+  ELSIF TG_OP = 'DELETE' THEN
+    INSERT INTO ticketing.co_organizer_changes (event_id, user_id, changed_at)
+    VALUES (OLD.event_id, OLD.user_id, greatest(clock_timestamp(), OLD.changed_at + interval '1 microsecond'));
+  ELSE
+    IF TG_OP = 'UPDATE' AND (NEW.event_id, NEW.user_id) <> (OLD.event_id, OLD.user_id) THEN
+      INSERT INTO ticketing.co_organizer_changes (event_id, user_id, changed_at, changed_by) VALUES (OLD.event_id, OLD.user_id, NEW.changed_at, NEW.changed_by);
+    END IF;
+    INSERT INTO ticketing.co_organizer_changes (event_id, user_id, changed_at, changed_by, role, permissions, status)
+    VALUES (NEW.event_id, NEW.user_id, NEW.changed_at, NEW.changed_by, NEW.role, NEW.permissions, NEW.status);
+  END IF;
+  RETURN NULL;
+END
+$$;
+CREATE OR REPLACE TRIGGER dvnt_stamp_change BEFORE UPDATE ON ticketing.event_co_organizers
+  FOR EACH ROW EXECUTE FUNCTION ticketing.stamp_co_organizer();
+CREATE OR REPLACE TRIGGER dvnt_record_change AFTER INSERT OR UPDATE OR DELETE ON ticketing.event_co_organizers
   FOR EACH ROW EXECUTE FUNCTION ticketing.record_co_organizer();
+CREATE OR REPLACE TRIGGER dvnt_record_truncate BEFORE TRUNCATE ON ticketing.event_co_organizers
+  FOR EACH STATEMENT EXECUTE FUNCTION ticketing.record_co_organizer();
 
 -- A ticket has changed for the doors. No C: the application's own writes go on when the library is missing.
 CREATE OR REPLACE FUNCTION ticketing.follow_door_state() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
@@ -203,7 +222,7 @@ BEGIN
     EXECUTE format('ALTER TABLE ticketing.%I OWNER TO dvnt_ticketing_owner', name);
     EXECUTE format('ALTER TABLE ticketing.%I ENABLE ROW LEVEL SECURITY', name);
   END LOOP;
-  FOREACH name IN ARRAY ARRAY['role_permits(text, jsonb, text)', 'has_event_permission(integer, text, text)', 'record_co_organizer()', 'follow_door_state()'] LOOP
+  FOREACH name IN ARRAY ARRAY['role_permits(text, jsonb, text)', 'has_event_permission(integer, text, text)', 'stamp_co_organizer()', 'record_co_organizer()', 'follow_door_state()'] LOOP
     EXECUTE format('ALTER FUNCTION ticketing.%s OWNER TO dvnt_ticketing_owner', name);
     EXECUTE format('REVOKE ALL ON FUNCTION ticketing.%s FROM PUBLIC', name);
   END LOOP;
