@@ -374,6 +374,11 @@ extern OrderOutcome order_apply(const pg_uuid_t *order_id, OrderEvent event, con
 extern void record_finding(const char *kind, const char *entity, const char *detail_json,
 						   TimestampTz now);
 
+/*-- organizers.c --*/
+
+extern bool is_permitted(int32 event_id, const char *actor, const char *permission);
+extern void require_permission(int32 event_id, const char *actor, const char *permission);
+
 /*-- tickets.c --*/
 
 extern void issue_tickets(const pg_uuid_t *order_id, TimestampTz now);

@@ -45,6 +45,11 @@ GRANT EXECUTE ON FUNCTION
   ticketing.suspend_ticket(uuid, text, text),
   ticketing.restore_ticket(uuid, text),
   ticketing.has_event_permission(integer, text, text),
+  ticketing.add_co_organizer(integer, text, text, text, jsonb),
+  ticketing.accept_co_organizer(integer, text),
+  ticketing.update_co_organizer(integer, text, text, text, jsonb),
+  ticketing.remove_co_organizer(integer, text, text),
+  ticketing.list_co_organizers(integer, text),
   ticketing.clock()
 TO service_role;
 -- For the application's policies: a client asks for himself alone.

@@ -252,6 +252,7 @@ SET ROLE service_role;
 SELECT ticketing.claim_free_tickets(:'day' || '-4', :event, jsonb_build_array(jsonb_build_object('ticket_type_id', :'free', 'quantity', 2)), 'claim') #>> '{tickets,0,qr_payload}' AS code \gset
 SELECT ticketing.check_in(:'code', :event, :'day' || '-host', 'door-1', gen_random_uuid());
 SELECT ticketing.check_in('no code', :event, :'day' || '-host');
+SELECT ticketing.add_co_organizer(:event, :'day' || '-host', :'day' || '-helper');
 SELECT ticketing.create_payment_intent(:'day' || '-5', :event, jsonb_build_array(jsonb_build_object('ticket_type_id', :'paid', 'quantity', 2)), mobile_api_version => '2024-06-20');
 SELECT ticketing.create_payment_intent(:'day' || '-6', :event, jsonb_build_array(jsonb_build_object('ticket_type_id', :'paid', 'quantity', 3)));
 SQL
@@ -267,7 +268,6 @@ RESET ROLE;
 SELECT ticketing.sync_quantity_sold();
 INSERT INTO ticketing.findings (kind, entity, detail) VALUES ('test', :'day', '{}');
 INSERT INTO ticketing.superseded_codes VALUES (encode(sha256(:'day'), 'hex'), gen_random_uuid(), :event, now());
-INSERT INTO ticketing.event_co_organizers (event_id, user_id, invited_by) VALUES (:event, :'day' || '-helper', :'day' || '-host');
 SQL
 }
 DAY_STOCK='free|20|18|0|2

@@ -11,11 +11,12 @@ $$;
 
 SELECT set_eq($$ SELECT callable('anon') $$, ARRAY['availability', 'quote'],
   'anon may ask what is for sale and what it costs, and nothing else');
-SELECT set_eq($$ SELECT callable('authenticated') $$, ARRAY['availability', 'quote'],
-  'authenticated may do no more: commands go through edge functions, which have verified the session');
+SELECT set_eq($$ SELECT callable('authenticated') $$, ARRAY['availability', 'quote', 'has_event_permission'],
+  'authenticated may besides ask what it may do itself, for policies: commands go through edge functions, which have verified the session');
 SELECT set_eq($$ SELECT callable('service_role') $$,
   ARRAY['hold_tickets', 'extend_hold', 'release_hold', 'availability', 'quote', 'claim_free_tickets', 'create_payment_intent', 'await_stripe', 'order_status',
-        'stripe_webhook', 'verify_ticket', 'is_genuine_ticket', 'ticket_qr_svg', 'ticket_qr_text', 'check_in', 'clock'],
+        'stripe_webhook', 'verify_ticket', 'is_genuine_ticket', 'ticket_qr_svg', 'ticket_qr_text', 'check_in', 'has_event_permission',
+        'add_co_organizer', 'accept_co_organizer', 'update_co_organizer', 'remove_co_organizer', 'list_co_organizers', 'clock'],
   'service_role has the functions that edge functions call, and none of the relay''s, cron''s or owners''');
 SELECT set_eq($$ SELECT callable('dvnt_ticketing_relay') $$, ARRAY['relay_start', 'relay_claim', 'relay_complete'],
   'the relay can carry calls, not sell or refund by itself');
@@ -77,7 +78,7 @@ SELECT is_empty($$ SELECT rolname FROM pg_roles WHERE rolname LIKE 'dvnt\_ticket
   'our roles can make nothing in public');
 SELECT set_eq($$ SELECT tgrelid::regclass || ' ' || tgname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid WHERE c.relnamespace = 'public'::regnamespace AND NOT tgisinternal $$,
   ARRAY['events dvnt_record_event', 'events dvnt_stock_event', 'events dvnt_stock_capacity', 'organizer_accounts dvnt_record_payee',
-        'tickets dvnt_follow_sale', 'tickets dvnt_follow_change', 'ticket_types dvnt_guard_tier', 'ticket_types dvnt_follow_tier', 'ticket_types dvnt_follow_capacity'],
+        'tickets dvnt_follow_sale', 'tickets dvnt_follow_change', 'tickets dvnt_follow_door', 'tickets dvnt_follow_door_change', 'ticket_types dvnt_guard_tier', 'ticket_types dvnt_follow_tier', 'ticket_types dvnt_follow_capacity'],
   'these triggers are all that public got');
 SELECT is_empty($$
   SELECT t.tgname, l.lanname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_proc p ON p.oid = t.tgfoid JOIN pg_language l ON l.oid = p.prolang

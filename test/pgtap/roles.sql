@@ -1,7 +1,7 @@
 -- Acting as each role, with the claims setting unset, empty and set, as PostgREST and poolers leave it: tables are
 -- closed, what is granted works, everything else is refused.
 \ir support/setup.sql
-SELECT plan(45);
+SELECT plan(46);
 
 -- Every direct access to a table of the engine that is not denied.
 CREATE FUNCTION open_tables(as_role text, claims text) RETURNS SETOF text LANGUAGE sql AS $$
@@ -25,6 +25,11 @@ CREATE TEMP TABLE facts AS
 SELECT hold('roles_buyer', event, items(paid, 1)) AS reservation, t ->> 'order_id' AS free_order, t -> 'tickets' -> 0 ->> 'qr_payload' AS payload
 FROM world, ticketing.claim_free_tickets('roles_buyer', event, items(free, 1)) t;
 
+-- Somebody who has just been invited, whoever asks.
+CREATE FUNCTION invited(event integer) RETURNS text LANGUAGE sql SECURITY DEFINER AS
+$$ SELECT ticketing.add_co_organizer(event, 'roles_host', gen_random_uuid()::text) ->> 'user_id' $$;
+GRANT USAGE ON SCHEMA test TO PUBLIC;
+
 -- A call of every function that somebody may execute.
 CREATE TEMP TABLE calls AS
 SELECT name, statement FROM world, facts CROSS JOIN LATERAL (VALUES
@@ -41,6 +46,11 @@ SELECT name, statement FROM world, facts CROSS JOIN LATERAL (VALUES
   ('ticket_qr_svg', format('SELECT ticketing.ticket_qr_svg(%L)', payload)),
   ('ticket_qr_text', format('SELECT ticketing.ticket_qr_text(%L)', payload)),
   ('check_in', format('SELECT ticketing.check_in(%L, %s, %L)', payload, event, 'roles_host')),
+  ('add_co_organizer', format('SELECT ticketing.add_co_organizer(%s, %L, gen_random_uuid()::text)', event, 'roles_host')),
+  ('accept_co_organizer', format('SELECT ticketing.accept_co_organizer(%s, user_id) FROM invited(%1$s) user_id', event)),
+  ('update_co_organizer', format('SELECT ticketing.update_co_organizer(%s, %L, user_id, ''editor'') FROM invited(%1$s) user_id', event, 'roles_host')),
+  ('remove_co_organizer', format('SELECT ticketing.remove_co_organizer(%s, %L, user_id) FROM invited(%1$s) user_id', event, 'roles_host')),
+  ('list_co_organizers', format('SELECT * FROM ticketing.list_co_organizers(%s, %L)', event, 'roles_host')),
   ('clock', 'SELECT ticketing.clock()'),
   ('relay_start', 'SELECT ticketing.relay_start(''acct_platform'', false, '''')'),
   ('relay_claim', 'SELECT * FROM ticketing.relay_claim(10, ''1 minute'')'),
@@ -111,7 +121,7 @@ FROM webhook, unnest(ARRAY['anon', 'authenticated']) r;
 -- ---- read-only transactions: PostgREST runs GET and STABLE functions in one
 
 SELECT is(attempt_read_only(statement, r), 'ok', format('%s runs in a read-only transaction as %s', name, r))
-FROM (VALUES ('availability', 'anon'), ('quote', 'anon'), ('order_status', 'service_role'), ('verify_ticket', 'service_role'), ('check_invariants', 'dvnt_ticketing_cron')) v (n, r)
+FROM (VALUES ('availability', 'anon'), ('quote', 'anon'), ('order_status', 'service_role'), ('list_co_organizers', 'service_role'), ('verify_ticket', 'service_role'), ('check_invariants', 'dvnt_ticketing_cron')) v (n, r)
 JOIN calls ON name = n;
 SELECT is(attempt_read_only((SELECT statement FROM calls WHERE name = 'hold_tickets'), 'service_role'), '25006',
   'a command does not: it says so, and holds nothing');

@@ -2,7 +2,7 @@
 -- engine was made from; the others are in specs, the relay's tests and later ones.
 \ir support/setup.sql
 CREATE EXTENSION IF NOT EXISTS dblink;
-SELECT plan(85);
+SELECT plan(104);
 
 CREATE TEMP TABLE shop AS
 SELECT event, make_tier(event, 2500, 10, 4) AS tier, make_tier(event, 0, 10, 4) AS free FROM (SELECT make_event(make_host('host'), 15) AS event) e;
@@ -200,6 +200,27 @@ SELECT is(attempt_in_trap(format('SELECT ticketing.%s', call), 'service_role'), 
 SELECT is(attempt_in_trap(format('UPDATE public.events SET max_attendees = max_attendees + 1 WHERE id = %s', event), 'authenticated', claims_of('host')), 'ok', '15. nor a trigger') FROM shop;
 SELECT is(attempt(format($$ INSERT INTO ticketing.event_co_organizers (event_id, user_id, role, status, invited_by) VALUES (%s, 'intruder', 'admin', 'accepted', 'intruder') $$, event), r, claims_of('intruder', r)), '42501',
   format('15. %s cannot make itself an accepted admin', r)) FROM shop, unnest(ARRAY['anon', 'authenticated', 'service_role']) r;
+
+-- A row that waits to be accepted, one that is accepted, and what a client could make of them.
+CREATE TEMP TABLE helpers AS SELECT event, ticketing.add_co_organizer(event, 'host', 'intruder') AS invited, ticketing.add_co_organizer(event, 'host', 'helper', 'scanner') AS helper FROM shop;
+SELECT ticketing.accept_co_organizer(event, 'helper') FROM helpers \g /dev/null
+UPDATE world_before SET sum = everything();
+SELECT is_empty(format($$ SELECT statement, outcome FROM (VALUES
+    ('SELECT ticketing.accept_co_organizer(%1$s, ''intruder'')'), ('SELECT ticketing.add_co_organizer(%1$s, ''host'', ''intruder'', ''admin'')'), ('SELECT ticketing.update_co_organizer(%1$s, ''host'', ''intruder'', ''admin'')'),
+    ('SELECT ticketing.update_co_organizer(%1$s, ''host'', ''helper'', ''admin'')'), ('SELECT ticketing.remove_co_organizer(%1$s, ''intruder'', ''intruder'')'), ('SELECT * FROM ticketing.list_co_organizers(%1$s, ''host'')'),
+    ('UPDATE ticketing.event_co_organizers SET role = ''admin'''), ('UPDATE ticketing.event_co_organizers SET status = ''accepted'''), ('DELETE FROM ticketing.co_organizer_changes'), ('SELECT FROM ticketing.event_co_organizers'),
+    ('UPDATE ticketing.event_settings SET host_id = ''intruder'''), ('SELECT ticketing.role_permits(''admin'', NULL, ''admin'')'), ('ALTER TABLE ticketing.event_co_organizers DISABLE TRIGGER ALL')) s (statement),
+  attempt(statement, %2$L, %3$L) outcome WHERE outcome <> '42501' $$, event, r, claims_of(who, r)), format('15. nor by any function or table, as %s who says that he is %s', r, who)) FROM helpers, unnest(ARRAY['anon', 'authenticated']) r, unnest(ARRAY['intruder', 'host']) who;
+SELECT is(everything(), sum, '15. Not one row is different after them') FROM world_before;
+SELECT set_config('request.jwt.claims', '', true) \g /dev/null
+SELECT set_eq(format('SELECT who, p FROM unnest(ARRAY[''intruder'', ''helper'']) who, unnest(ARRAY[''view'', ''scan'', ''edit'', ''admin'']) p WHERE ticketing.has_event_permission(%s, p, who)', event),
+  $$ VALUES ('helper', 'view'), ('helper', 'scan') $$, '15. and who has not accepted may do nothing, who has what he was invited to') FROM helpers;
+-- What a client may ask is what he may do himself; anon not even that. A trap in his search_path changes no answer.
+SELECT is(attempt(format('SELECT 1 / ticketing.has_event_permission(%s, %L, %L)::integer', event, 'scan', asked), r, claims_of(who, r)), expected, format('15. %s as %s asks whether %s may scan', who, r, coalesce(asked, 'he')))
+FROM helpers, (VALUES ('authenticated', 'helper', NULL, 'ok'), ('authenticated', 'helper', 'helper', 'ok'), ('authenticated', 'intruder', NULL, '22012'), ('authenticated', 'intruder', 'helper', '22012'), ('authenticated', 'intruder', 'host', '22012'), ('anon', 'helper', 'helper', '42501')) v (r, who, asked, expected);
+SELECT is(attempt_in_trap(format('SELECT 1 / ticketing.has_event_permission(%s, ''scan'')::integer', event), 'authenticated', claims_of(who)), expected, format('15. with a trap in his search_path %s is told the same', who)) FROM helpers, (VALUES ('helper', 'ok'), ('intruder', '22012')) v (who, expected);
+SELECT is(attempt_in_trap(format(call, event), 'service_role', ''), 'ok', '15. and no command steps into it: ' || substring(call FROM 'ticketing.(\w+)')) FROM helpers, unnest(ARRAY['SELECT ticketing.accept_co_organizer(%s, ''intruder'')',
+  'SELECT ticketing.update_co_organizer(%s, ''host'', ''intruder'', ''editor'')', 'SELECT ticketing.remove_co_organizer(%s, ''host'', ''intruder'')', 'SELECT ticketing.add_co_organizer(%s, ''host'', ''intruder'')', 'SELECT * FROM ticketing.list_co_organizers(%s, ''host'')']) call;
 
 -- ---- 16. A missing secret fell back to a default key; the signature was cut to 64 bits and compared with !==.
 -- (Without a secret: test/server.)
