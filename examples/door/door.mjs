@@ -205,12 +205,15 @@ export class Door {
     this.#eventId = eventId;
     this.#deviceId = deviceId;
     this.#rpc = rpc;
-    const prefix = `door/${eventId}/`;
-    this.#storage = {
-      get: (key) => storage.get(prefix + key),
-      set: (key, value) => storage.set(prefix + key, value),
-      delete: (key) => storage.delete(prefix + key),
+    const call = (name) => async (key, value) => {
+      try {
+        return await storage[name](`door/${eventId}/${key}`, value);
+      } catch (error) {
+        this.#ready = null; // what it has done we do not know: it is read again
+        throw error;
+      }
     };
+    this.#storage = { get: call('get'), set: call('set'), delete: call('delete') };
     this.#now = now;
     this.#maxBatch = Math.min(maxBatch, LARGEST_BATCH);
   }
@@ -306,7 +309,7 @@ export class Door {
     return ended;
   }
 
-  // Reads the storage, once; tries again if that failed.
+  // Reads the storage, unless that was done and it has not failed since.
   #open() {
     this.#ready ??= this.#alone(() => this.#load()).catch((error) => {
       this.#ready = null;
@@ -317,6 +320,7 @@ export class Door {
 
   async #load() {
     await webCrypto();
+    await this.#saving;
     this.#clear();
     this.#moves.clear();
     await this.#loadManifest();
@@ -324,7 +328,8 @@ export class Door {
     this.#first = first;
     this.#trimmed = trimmed;
     this.#aside = aside;
-    for (const move of moved) this.#remember({ ...move, uploaded: 0 });
+    const tick = ++this.#ticks;
+    for (const move of moved) this.#remember({ ...move, uploaded: tick });
     this.#queue = [];
     for (;;) {
       const numbers = Array.from({ length: 100 }, (_, i) => first + this.#queue.length + i);
@@ -525,8 +530,9 @@ export class Door {
     const end = this.#first + this.#queue.length;
     try {
       await this.#trim(); // if a crash has left something
-      while (this.#first < end) {
-        const batch = this.#queue.slice(0, Math.min(this.#maxBatch, end - this.#first));
+      for (;;) {
+        const batch = await this.#alone(() => this.#queue.slice(0, Math.max(0, Math.min(this.#maxBatch, end - this.#first))));
+        if (batch.length === 0) break;
         const answer = await this.#rpc('sync_checkins', {
           event_id: this.#eventId,
           uploaded_by: this.operator,

@@ -185,12 +185,14 @@ test('a manifest of which the device has lost a part is fetched anew, and the qu
 });
 
 test('events on one device are kept apart', async () => {
-  const [server, other] = [new FakeServer(1), new FakeServer(1)];
+  const [server, other] = [new FakeServer(1), new FakeServer(2)];
   const device = new Device();
   const door = await readyDoor(server, { storage: device.storage });
   const second = newDoor(other, { eventId: 8, storage: device.storage });
-  await second.refresh();
-  assert.deepEqual([await resultOf(door, token(1)), await resultOf(second, token(1))], ['admitted', 'admitted']);
+  assert.equal((await second.refresh()).full, true);
+  await second.scan(token(2));
+  const restarted = newDoor(server, { storage: device.storage });
+  assert.deepEqual([await resultOf(door, token(1)), await resultOf(restarted, token(2))], ['admitted', 'not_found']);
 });
 
 // ---- time

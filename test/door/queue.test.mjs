@@ -33,40 +33,50 @@ async function evening(door, answered) {
   await scan(2);
 }
 
-// The same with the power going at each of its operations in turn, storage and network, before and after each has had its
-// effect. (A door that loses the power for good is made anew on what its disk has.)
-test('whenever the power goes, every answered scan is uploaded once, and nobody who was let in is let in again', async () => {
-  for (const late of [false, true]) {
-    let outages = 0;
-    for (let n = 1; ; n++) {
-      const server = new FakeServer(3);
-      const device = new Device();
-      const rpc = (...call) => device.run(() => server.rpc(...call));
-      const answered = [];
-      device.powerOffAt(n, late);
-      const died = await evening(newDoor(server, { rpc, storage: device.storage, maxBatch: 2 }), answered).then(() => false, () => true);
-      if (!died) break;
-      outages++;
-      device.powerOn();
+// An evening whose power goes at its nth operation, storage or network, before or after that has had its effect; and the
+// end of it with power again: by the same door, or by one made anew of what the disk has. False when n was too large.
+async function eveningWithOutage(n, { late, anew, uploadFirst }) {
+  const where = `the power went ${late ? 'after' : 'before'} operation ${n}`;
+  const server = new FakeServer(3);
+  const device = new Device();
+  const options = { rpc: (...call) => device.run(() => server.rpc(...call)), storage: device.storage, maxBatch: 2 };
+  const answered = [];
+  let door = newDoor(server, options);
+  device.powerOffAt(n, late);
+  if (await evening(door, answered).then(() => true, () => false)) return false;
+  device.powerOn();
 
-      const where = `the power went ${late ? 'after' : 'before'} operation ${n}`;
-      const door = newDoor(server, { rpc, storage: device.storage, maxBatch: 2 });
-      if ((await door.status()).manifest_id === null) await door.refresh();
-      for (const { n: guest } of answered) assert.equal(await resultOf(door, token(guest)), 'already_admitted', where);
-      await door.upload();
-      await door.refresh();
-      for (const { n: guest } of answered) assert.equal(await resultOf(door, token(guest)), 'already_admitted', `${where}, and after a refresh`);
-      await door.upload();
-      for (const { scan_id, n: guest, result } of answered) {
-        const { payload, result: recorded } = server.scans.get(scan_id) ?? {};
-        assert.deepEqual([payload, recorded], [token(guest), result], where);
-      }
-      assert.equal((await door.status()).queued, 0);
-      assert.doesNotMatch(device.text, /0{60}/, `${where}: no code is left on the device`);
-    }
-    assert.ok(outages > 40, `${outages} outages`);
+  if (anew) door = newDoor(server, options);
+  if ((await door.status()).manifest_id === null) await door.refresh();
+  if (uploadFirst) {
+    await door.upload();
+    assert.doesNotMatch(device.text, /0{60}/, `${where}: no code is left on the device`);
   }
-});
+  for (const time of ['', ', and an upload', ', and a refresh']) {
+    for (const guest of answered) assert.equal(await resultOf(door, token(guest.n)), 'already_admitted', `${where}${time}`);
+    await (time === '' ? door.upload() : door.refresh());
+  }
+  assert.equal((await door.upload()).left, 0);
+  for (const guest of answered) {
+    const { payload, result } = server.scans.get(guest.scan_id) ?? {};
+    assert.deepEqual([payload, result], [token(guest.n), guest.result], where);
+  }
+  assert.equal((await newDoor(server, options).status()).queued, 0);
+  assert.doesNotMatch(device.text, /0{60}/, `${where}: no code is left on the device`);
+  return true;
+}
+
+for (const late of [false, true]) {
+  for (const anew of [false, true]) {
+    test(`when the power goes ${late ? 'after' : 'before'} any operation, ${anew ? 'a new' : 'the same'} door uploads every answered scan once and lets nobody in again`, async () => {
+      for (const uploadFirst of [false, true]) {
+        let n = 1;
+        while (await eveningWithOutage(n, { late, anew, uploadFirst })) n++;
+        assert.ok(n > 40, `${n} operations`);
+      }
+    });
+  }
+}
 
 test('a lost answer of an upload loses and doubles nothing', async () => {
   const server = new FakeServer(5);
@@ -226,7 +236,7 @@ test('scans go on during an upload, and none of them is lost', async () => {
 
 test('one code three times at once is admitted once', async () => {
   const server = new FakeServer(1);
-  const door = await readyDoor(server);
+  const door = await readyDoor(server, { storage: new Device().storage });
   const results = await Promise.all([1, 2, 3].map(() => resultOf(door, token(1))));
   assert.deepEqual(results, ['admitted', 'already_admitted', 'already_admitted']);
 });

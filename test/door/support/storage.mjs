@@ -18,6 +18,7 @@ export class Device {
   // Runs an operation, unless there is no power; nobody hears of one at which it went.
   async run(action) {
     const n = ++this.operations;
+    await new Promise((resolve) => setImmediate(resolve));
     if (n > this.#off || (n === this.#off && !this.#late)) throw new Error('no power');
     const result = await action();
     if (n === this.#off) throw new Error('no power');
