@@ -16,7 +16,9 @@ SELECT set_eq($$ SELECT callable('authenticated') $$, ARRAY['availability', 'quo
 SELECT set_eq($$ SELECT callable('service_role') $$,
   ARRAY['hold_tickets', 'extend_hold', 'release_hold', 'availability', 'quote', 'claim_free_tickets', 'create_payment_intent', 'await_stripe', 'order_status',
         'stripe_webhook', 'verify_ticket', 'is_genuine_ticket', 'ticket_qr_svg', 'ticket_qr_text', 'check_in', 'has_event_permission',
-        'add_co_organizer', 'accept_co_organizer', 'update_co_organizer', 'remove_co_organizer', 'list_co_organizers', 'clock'],
+        'add_co_organizer', 'accept_co_organizer', 'update_co_organizer', 'remove_co_organizer', 'list_co_organizers',
+        'sync_checkins', 'undo_check_in', 'door_manifest', 'door_key', 'enrol_door_device', 'revoke_door_device', 'list_door_devices', 'save_door_settings', 'door_conflicts', 'door_progress',
+        'reissue_ticket', 'transfer_ticket', 'void_ticket', 'suspend_ticket', 'restore_ticket', 'clock'],
   'service_role has the functions that edge functions call, and none of the relay''s, cron''s or owners''');
 SELECT set_eq($$ SELECT callable('dvnt_ticketing_relay') $$, ARRAY['relay_start', 'relay_claim', 'relay_complete'],
   'the relay can carry calls, not sell or refund by itself');
@@ -67,8 +69,8 @@ SELECT set_eq($$
   SELECT c.relname || '.' || t.attname || ' ' || a.privilege_type FROM pg_class c JOIN pg_attribute t ON t.attrelid = c.oid CROSS JOIN LATERAL aclexplode(t.attacl) a
   WHERE a.grantee = 'dvnt_ticketing_owner'::regrole AND c.relnamespace = 'public'::regnamespace $$,
   ARRAY['ticket_types.quantity_sold UPDATE', 'tickets.status UPDATE', 'tickets.checked_in_at UPDATE', 'tickets.checked_in_by UPDATE',
-        'tickets.qr_payload UPDATE', 'tickets.qr_token UPDATE'],
-  'and on single columns these: it cannot move a ticket to another buyer or tier');
+        'tickets.qr_payload UPDATE', 'tickets.qr_token UPDATE', 'tickets.user_id UPDATE'],
+  'and on single columns these: it cannot move a ticket to another event or tier, nor change its price');
 SELECT is_empty($$
   SELECT c.relname, p.privilege FROM pg_class c CROSS JOIN unnest(ARRAY['INSERT', 'UPDATE', 'DELETE', 'TRUNCATE']) p (privilege)
   WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' AND c.relname IN ('events', 'organizer_accounts', 'organizer_branding', 'payouts', 'event_financials', 'refund_requests')

@@ -1,7 +1,7 @@
 -- Acting as each role, with the claims setting unset, empty and set, as PostgREST and poolers leave it: tables are
 -- closed, what is granted works, everything else is refused.
 \ir support/setup.sql
-SELECT plan(46);
+SELECT plan(50);
 
 -- Every direct access to a table of the engine that is not denied.
 CREATE FUNCTION open_tables(as_role text, claims text) RETURNS SETOF text LANGUAGE sql AS $$
@@ -19,7 +19,7 @@ CREATE FUNCTION open_tables(as_role text, claims text) RETURNS SETOF text LANGUA
 $$;
 
 CREATE TEMP TABLE world AS
-SELECT event, make_tier(event) AS paid, make_tier(event, 0) AS free FROM (SELECT make_event(make_host('roles_host'), 50) AS event) e;
+SELECT event, make_tier(event) AS paid, make_tier(event, 0) AS free FROM (SELECT make_event(make_host('roles_host'), 100) AS event) e;
 -- What the calls below are about: a held reservation, an order, a ticket.
 CREATE TEMP TABLE facts AS
 SELECT hold('roles_buyer', event, items(paid, 1)) AS reservation, t ->> 'order_id' AS free_order, t -> 'tickets' -> 0 ->> 'qr_payload' AS payload
@@ -29,6 +29,15 @@ FROM world, ticketing.claim_free_tickets('roles_buyer', event, items(free, 1)) t
 CREATE FUNCTION invited(event integer) RETURNS text LANGUAGE sql SECURITY DEFINER AS
 $$ SELECT ticketing.add_co_organizer(event, 'roles_host', gen_random_uuid()::text) ->> 'user_id' $$;
 GRANT USAGE ON SCHEMA test TO PUBLIC;
+
+-- A ticket, a scan of it, and one that is suspended, whoever asks.
+CREATE FUNCTION a_ticket(event integer, tier uuid) RETURNS uuid LANGUAGE sql SECURITY DEFINER AS
+$$ SELECT (ticketing.claim_free_tickets(gen_random_uuid()::text, event, items(tier, 1)) #>> '{tickets,0,ticket_id}')::uuid $$;
+CREATE FUNCTION a_scan(event integer, tier uuid) RETURNS uuid LANGUAGE sql SECURITY DEFINER AS
+$$ SELECT (ticketing.check_in(t #>> '{tickets,0,qr_payload}', event, 'roles_host') ->> 'checkin_id')::uuid FROM ticketing.claim_free_tickets(gen_random_uuid()::text, event, items(tier, 1)) t $$;
+CREATE FUNCTION a_suspended_ticket(event integer, tier uuid) RETURNS uuid LANGUAGE sql SECURITY DEFINER AS
+$$ SELECT (ticketing.suspend_ticket(a_ticket(event, tier), 'roles_host', 'x') ->> 'ticket_id')::uuid $$;
+SELECT ticketing.enrol_door_device(event, 'roles_host', 'd1') FROM world \g /dev/null
 
 -- A call of every function that somebody may execute.
 CREATE TEMP TABLE calls AS
@@ -51,6 +60,22 @@ SELECT name, statement FROM world, facts CROSS JOIN LATERAL (VALUES
   ('update_co_organizer', format('SELECT ticketing.update_co_organizer(%s, %L, user_id, ''editor'') FROM invited(%1$s) user_id', event, 'roles_host')),
   ('remove_co_organizer', format('SELECT ticketing.remove_co_organizer(%s, %L, user_id) FROM invited(%1$s) user_id', event, 'roles_host')),
   ('list_co_organizers', format('SELECT * FROM ticketing.list_co_organizers(%s, %L)', event, 'roles_host')),
+  ('sync_checkins', format('SELECT ticketing.sync_checkins(%s, ''roles_host'', ''d1'', now(), ''[]'')', event)),
+  ('undo_check_in', format('SELECT ticketing.undo_check_in(id, ''roles_host'', ''x'') FROM a_scan(%s, %L) id', event, free)),
+  ('door_manifest', format('SELECT ticketing.door_manifest(%s, ''roles_host'', ''d2'')', event)),
+  ('door_key', format('SELECT ticketing.door_key(%s, ''roles_host'')', event)),
+  ('enrol_door_device', format('SELECT ticketing.enrol_door_device(%s, ''roles_host'', ''d3'')', event)),
+  ('revoke_door_device', format('SELECT ticketing.revoke_door_device(%s, ''roles_host'', ''d1'')', event)),
+  ('list_door_devices', format('SELECT * FROM ticketing.list_door_devices(%s, ''roles_host'')', event)),
+  ('save_door_settings', format('SELECT ticketing.save_door_settings(%s, ''roles_host'', ''{}'')', event)),
+  ('door_conflicts', format('SELECT * FROM ticketing.door_conflicts(%s, ''roles_host'')', event)),
+  ('door_progress', format('SELECT * FROM ticketing.door_progress(%s, ''roles_host'')', event)),
+  ('reissue_ticket', format('SELECT ticketing.reissue_ticket(id, ''roles_host'') FROM a_ticket(%s, %L) id', event, free)),
+  ('transfer_ticket', format('SELECT ticketing.transfer_ticket(id, ''roles_host'', gen_random_uuid()::text) FROM a_ticket(%s, %L) id', event, free)),
+  ('void_ticket', format('SELECT ticketing.void_ticket(id, ''roles_host'', ''x'') FROM a_ticket(%s, %L) id', event, free)),
+  ('suspend_ticket', format('SELECT ticketing.suspend_ticket(id, ''roles_host'', ''x'') FROM a_ticket(%s, %L) id', event, free)),
+  ('restore_ticket', format('SELECT ticketing.restore_ticket(id, ''roles_host'') FROM a_suspended_ticket(%s, %L) id', event, free)),
+  ('backfill_payloads', 'SELECT * FROM ticketing.backfill_payloads(10)'),
   ('clock', 'SELECT ticketing.clock()'),
   ('relay_start', 'SELECT ticketing.relay_start(''acct_platform'', false, '''')'),
   ('relay_claim', 'SELECT * FROM ticketing.relay_claim(10, ''1 minute'')'),
@@ -121,7 +146,7 @@ FROM webhook, unnest(ARRAY['anon', 'authenticated']) r;
 -- ---- read-only transactions: PostgREST runs GET and STABLE functions in one
 
 SELECT is(attempt_read_only(statement, r), 'ok', format('%s runs in a read-only transaction as %s', name, r))
-FROM (VALUES ('availability', 'anon'), ('quote', 'anon'), ('order_status', 'service_role'), ('list_co_organizers', 'service_role'), ('verify_ticket', 'service_role'), ('check_invariants', 'dvnt_ticketing_cron')) v (n, r)
+FROM (VALUES ('availability', 'anon'), ('quote', 'anon'), ('order_status', 'service_role'), ('list_co_organizers', 'service_role'), ('door_key', 'service_role'), ('list_door_devices', 'service_role'), ('door_conflicts', 'service_role'), ('door_progress', 'service_role'), ('verify_ticket', 'service_role'), ('check_invariants', 'dvnt_ticketing_cron')) v (n, r)
 JOIN calls ON name = n;
 SELECT is(attempt_read_only((SELECT statement FROM calls WHERE name = 'hold_tickets'), 'service_role'), '25006',
   'a command does not: it says so, and holds nothing');
