@@ -106,11 +106,4 @@ SELECT ticketing.stripe_form('{"amount": 1125, "currency": "usd", "automatic_pay
   "items": [{"price": "p_1", "quantity": 2}, {"price": "p_2"}], "unset": null, "empty": "", "none": {}, "no": [], "big": 12345678901234567890, "half": 0.5}');
 SELECT ticketing.stripe_form('{}') = '' AS nothing, ticketing.stripe_form(NULL) IS NULL AS of_null;
 
--- A QR code is drawn for what fits one, and for nothing else.
-SELECT ticketing.ticket_qr_svg('AQFvlhn_i4ZNAbQtAMBPyWT_AAAABwECAwQFBgcIA0zLTUPJYog5eQYkhP1rrg') LIKE '<svg xmlns="http://www.w3.org/2000/svg" version="1.1" viewBox="0 0 41 41"%</svg>' AS svg,
-       array_length(string_to_array(ticketing.ticket_qr_text('AQFvlhn_i4ZNAbQtAMBPyWT_AAAABwECAwQFBgcIA0zLTUPJYog5eQYkhP1rrg'), E'\n'), 1) AS lines,
-       length(ticketing.ticket_qr_svg(repeat('x', 2331))) > 0 AS longest;
-SELECT function, what, pg_temp.refusal(format('SELECT ticketing.%I(%L)', function, payload))
-FROM (VALUES ('ticket_qr_svg'), ('ticket_qr_text')) AS f (function), (VALUES ('empty', ''), ('too long', repeat('x', 2332))) AS c (what, payload);
-
 CALL pg_temp.clear_test();
