@@ -437,7 +437,12 @@ sub client {
     open $journal, '>', "$option{folder}/$me.journal" or die "$option{folder}: $!";
     $journal->autoflush(1);
     connect_all();
-    push @{ $tiers{ $_->{event_id} } }, $_ for @{ $desk->selectall_arrayref('SELECT * FROM stress.tiers', { Slice => {} }) };
+    my $for_sale;
+    until ($for_sale = eval { $desk->selectall_arrayref('SELECT * FROM stress.tiers', { Slice => {} }) }) {
+        die $@ if !$option{lossy};
+        connect_all();    # the server was killed before we had begun
+    }
+    push @{ $tiers{ $_->{event_id} } }, $_ for @$for_sale;
     @events = keys %tiers;
     my @chosen = $option{only} ? split /,/, $option{only} : sort keys %operations;
     @names = map { my $name = $_; ($name) x ($operations{$name}[0] * 10) } @chosen;
