@@ -388,11 +388,6 @@ extern void new_ticket_codes(const pg_uuid_t *ticket_id, int32 event_id, int sui
 
 extern bool enrol_unknown_device(int32 event_id, const char *device_id, const char *actor, TimestampTz now, TimestampTz *revoked_at);
 
-/*-- organizers.c --*/
-
-extern bool is_permitted(int32 event_id, const char *actor, const char *permission);
-extern void require_permission(int32 event_id, const char *actor, const char *permission);
-
 /*-- ticket_code.c --*/
 
 #define TICKET_CODE_MAX_BYTES 4096
