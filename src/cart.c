@@ -240,7 +240,8 @@ load_event(Cart *cart, Snapshot snapshot)
 		cart->host_id = scan_text(&scan, SETTINGS_HOST_ID);
 	}
 	row_scan_end(&scan);
-	cart->event_pool = find_pool(cart->event_id, NULL, snapshot);
+	if (cart->event_limited)
+		cart->event_pool = find_pool(cart->event_id, NULL, snapshot);
 }
 
 /* Three lower-case letters, or what no currency is called. */
@@ -286,7 +287,8 @@ load_item(Cart *cart, CartItem *item, Snapshot snapshot)
 	(void) row_scan_value(&scan, TIER_QUANTITY_TOTAL, &isnull);
 	item->limited = !isnull;
 	row_scan_end(&scan);
-	item->pool = find_pool(cart->event_id, &item->ticket_type_id, snapshot);
+	if (item->limited)
+		item->pool = find_pool(cart->event_id, &item->ticket_type_id, snapshot);
 }
 
 /* Asks the database about the cart's event and tiers; refuses unknown ones. */

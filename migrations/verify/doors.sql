@@ -10,6 +10,5 @@ SELECT id, event_id, user_id, changed_at, changed_by, role, permissions, status 
 SELECT 1 / count(*) FROM pg_trigger WHERE tgrelid = 'public.tickets'::regclass AND tgname = 'dvnt_follow_door';
 SELECT 1 / count(*) FROM pg_trigger WHERE tgrelid = 'public.tickets'::regclass AND tgname = 'dvnt_follow_door_change';
 SELECT 1 / (count(*) = 3)::integer FROM pg_trigger WHERE tgrelid = 'ticketing.event_co_organizers'::regclass AND tgname IN ('dvnt_stamp_change', 'dvnt_record_change', 'dvnt_record_truncate');
-SELECT 1 / has_function_privilege('dvnt_ticketing_owner', 'ticketing.has_event_permission(integer, text, text)', 'EXECUTE')::integer;
 SELECT event_id, gate, admitted, inside, remaining, duplicates, refused, scans_per_minute, last_scan_at FROM ticketing.door_progress WHERE false;
 ROLLBACK;

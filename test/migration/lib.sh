@@ -266,12 +266,16 @@ SET ROLE service_role;
 SELECT ticketing.create_payment_intent(:'day' || '-7', :event, jsonb_build_array(jsonb_build_object('ticket_type_id', :'paid', 'quantity', 1)));
 RESET ROLE;
 SELECT ticketing.sync_quantity_sold();
+SELECT ticketing.door_manifest(:event, :'day' || '-host', 'door-2');
+SELECT ticketing.suspend_ticket(id, :'day' || '-host', 'a test') FROM (SELECT id FROM public.tickets WHERE user_id = :'day' || '-app' ORDER BY id LIMIT 1) t;
+INSERT INTO public.events (host_id, title) VALUES (:'day' || '-host', :'day' || ' annex') RETURNING id AS annex \gset
+SELECT ticketing.save_door_settings(:annex, :'day' || '-host', '{"gates": {"north": null}}');
 INSERT INTO ticketing.findings (kind, entity, detail) VALUES ('test', :'day', '{}');
 INSERT INTO ticketing.superseded_codes VALUES (encode(sha256(:'day'), 'hex'), gen_random_uuid(), :event, now());
 SQL
 }
 DAY_STOCK='free|20|18|0|2
-open||87|0|3
+open||87|1|2
 paid|30|22|6|2'
 
 # relay DATABASE: does the relay's work: what is ready is claimed and answered as Stripe would, until nothing is.
@@ -314,7 +318,7 @@ day_goes_on() {
 already_admitted' && is "$(day_stock "$1" "$2")" "$DAY_STOCK" &&
     is "$(value "$1" "SELECT ticketing.release_hold(reservation_id, user_id) -> 'released' FROM ticketing.ticket_holds WHERE user_id = '$2-1'")" true &&
     pay "$1" "$2-6" && is "$(day_stock "$1" "$2")" 'free|20|18|0|2
-open||89|0|3
+open||89|1|2
 paid|30|24|1|5'
 }
 
