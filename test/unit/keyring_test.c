@@ -137,6 +137,37 @@ test_file_errors(void)
 	is_text(file_error(with_nul, sizeof(with_nul) - 1), "line 1: " EXPECTED_BASE64, "a NUL byte");
 }
 
+/* What is found in the cache must be of this key and event, not of one that lies beside it. */
+static void
+test_cache(void)
+{
+	Keyring    *rings[2] = {keyring_create(), keyring_create()}; /* with the cache, and without */
+	int         wrong = 0;
+	const char *error;
+
+	for (int key_id = 1; key_id <= KEYRING_MAX_ID; key_id++)
+	{
+		uint8_t secret[KEYRING_SECRET_MIN_BYTES];
+
+		memset(secret, key_id, sizeof(secret));
+		for (int i = 0; i < 2; i++)
+			keyring_add(rings[i], key_id, secret, sizeof(secret), &error);
+	}
+	for (int32_t event = 0; event < 20; event++)
+		for (int key_id = 1; key_id <= KEYRING_MAX_ID; key_id++)
+		{
+			char cached[17];
+
+			snprintf(cached, sizeof(cached), "%s", mac_of(rings[0], key_id, event, "message"));
+			keyring_reset_cache(rings[1]);
+			if (strcmp(cached, mac_of(rings[1], key_id, event, "message")) != 0)
+				wrong++;
+		}
+	is_number(wrong, 0, "255 keys and 20 events give the same MACs with the cache and without");
+	keyring_free(rings[0]);
+	keyring_free(rings[1]);
+}
+
 /* Derived keys must differ by key, event and suite, and survive a full cache. */
 static void
 test_derivation(void)
@@ -203,6 +234,7 @@ main(void)
 	test_environment();
 	test_file();
 	test_file_errors();
+	test_cache();
 	test_derivation();
 	return done_testing();
 }
