@@ -7,7 +7,7 @@
  * A suspended ticket is void for the application; a hold without an end keeps
  * its seat, so that stock needs no word for it. Reads ticketing.event_settings,
  * reads and writes public.tickets, ticketing.superseded_codes,
- * suspended_tickets, ticket_changes and ticket_holds. Locks, in this order:
+ * suspended_tickets, ticket_changes, ticket_holds and door_states. Locks, in this order:
  * users, the event's shape, holds, what a return of stock takes, the ticket.
  */
 #include "postgres.h"
@@ -341,7 +341,11 @@ dvnt_void_ticket(PG_FUNCTION_ARGS)
 	return_seat(&ticket);
 	lock_changed_ticket(&ticket);
 	if (ticket.suspended)
+	{
 		run_latest(&end_suspension, &id, NULL);
+		/* public.tickets does not change: a suspended ticket is void there */
+		touch_door_states(uuid_array(&id, 1), ticket.event_id);
+	}
 	else if (!is_valid(&ticket))
 		refuse(WRONG_STATE, ticket_figure(&ticket), NULL, "ticket %s is no valid ticket", uuid_text(&ticket.id));
 	set_ticket_status(&ticket, "void");

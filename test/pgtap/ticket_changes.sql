@@ -1,6 +1,6 @@
 -- What may happen to a ticket after it was issued: new codes, another owner, a suspension, its end; payloads for tickets from before.
 \ir support/setup.sql
-SELECT plan(64);
+SELECT plan(65);
 
 CREATE TEMP TABLE shop AS
 SELECT event, make_tier(event, 0, 10, 2) AS tier, make_tier(event, 0, NULL) AS open_tier FROM (SELECT make_event(make_host('changes_host'), 12) AS event) e;
@@ -84,8 +84,10 @@ SELECT is(changes(id), 'suspended by changes_host, restored by changes_admin', '
 -- ---- void
 
 SELECT ticketing.suspend_ticket(id, 'changes_host', 'dispute') FROM inside \g /dev/null
+CREATE TEMP TABLE told AS SELECT id, version FROM inside JOIN ticketing.door_states ON ticket_id = id;
 SELECT is(ticketing.void_ticket(id, 'changes_host', 'dispute lost') ->> 'status', 'void', 'a suspended ticket is ended for good') FROM inside;
 SELECT is(scan(code), 'void', 'which the door says') FROM doubtful JOIN inside USING (id);
+SELECT cmp_ok(d.version, '>', t.version, 'and doors that are offline hear it, though public.tickets has not changed') FROM told t JOIN ticketing.door_states d ON d.ticket_id = t.id;
 SELECT is(available(tier), free - 1, 'its seat is for sale, once') FROM shop, stock_before;
 SELECT is(attempt(format('SELECT ticketing.void_ticket(%L, %L, ''x'')', id, 'changes_host')), 'PT409 wrong_state', 'and not twice') FROM inside;
 SELECT is(ticketing.void_ticket(id, 'changes_host', 'mistake') ->> 'status', 'void', 'a valid one is ended, too') FROM doubtful WHERE id NOT IN (SELECT id FROM inside);
