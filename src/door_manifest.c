@@ -89,11 +89,16 @@ typedef struct DoorEvent
 	char		epoch[EPOCH_CHARS + 1];
 } DoorEvent;
 
-/* What the history of transactions is called that a cursor counts in. */
+/*
+ * What the history of transactions is called that a cursor counts in. Who is
+ * outside is told where there is re-entry only: when it begins, all tickets are
+ * told anew.
+ */
 static void
 name_epoch(DoorEvent *event, int64 filenode)
 {
-	char	   *history = psprintf(UINT64_FORMAT "/%u/%u/" INT64_FORMAT, GetSystemIdentifier(), GetWALInsertionTimeLine(), MyDatabaseId, filenode);
+	char	   *history = psprintf(UINT64_FORMAT "/%u/%u/" INT64_FORMAT "%s", GetSystemIdentifier(), GetWALInsertionTimeLine(), MyDatabaseId, filenode,
+								   event->reentry ? "/re-entry" : "");
 
 	memcpy(event->epoch, sha256_hex(history, strlen(history)), EPOCH_CHARS);
 	event->epoch[EPOCH_CHARS] = '\0';

@@ -1,6 +1,6 @@
 -- The doors' settings, what is undone, devices and manifests, and the scenarios of scans that were made offline.
 \ir support/setup.sql
-SELECT plan(112);
+SELECT plan(114);
 
 CREATE TEMP TABLE venue AS
 SELECT event, make_tier(event, 0) AS tier, make_tier(event, 0) AS vip FROM (SELECT make_event(make_host('doors_host')) AS event) e;
@@ -190,6 +190,11 @@ SELECT is(manifest(since => first ->> 'cursor') -> 'full', 'false', 'its cursor 
 SELECT is(manifest(since => repeat('0', 16) || ':1') -> 'full', 'true', 'a cursor of another epoch gets everything');
 SELECT is(attempt(format('SELECT ticketing.door_manifest(%s, ''doors_host'', ''d1'', %L)', event, since)), 'PT400 bad_request', 'no cursor: ' || since) FROM venue, unnest(ARRAY['', '1', ':', repeat('0', 16) || ':', repeat('0', 16) || ':-1', repeat('G', 16) || ':1']) since;
 SELECT is(attempt(format('SELECT ticketing.door_manifest(%s, ''doors_viewer'', ''d1'')', event)), 'PT403 not_allowed', 'a viewer gets none') FROM venue;
+-- Who is outside is told where there is re-entry.
+SELECT ticketing.save_door_settings(event, 'doors_host', jsonb_build_object('reentry', NOT (first #>> '{doors,reentry}')::boolean)) FROM venue, m \g /dev/null
+SELECT is(manifest(since => first ->> 'cursor') -> 'full', 'true', 'when re-entry begins or ends, a device gets everything') FROM m;
+SELECT ticketing.save_door_settings(event, 'doors_host', jsonb_build_object('reentry', first #> '{doors,reentry}')) FROM venue, m \g /dev/null
+SELECT is(manifest(since => first ->> 'cursor') -> 'full', 'false', 'and a cursor of before is good again') FROM m;
 SELECT is(ticketing.door_key(event, 'doors_scanner') -> 'keys', first -> 'keys', 'the keys in it are door_key''s') FROM venue, m;
 SELECT is(length(first #>> '{keys,0,public_key}'), 43, 'public ones of 32 bytes') FROM m;
 
