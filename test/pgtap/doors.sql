@@ -1,6 +1,6 @@
 -- The doors' settings, what is undone, devices and manifests, and the scenarios of scans that were made offline.
 \ir support/setup.sql
-SELECT plan(114);
+SELECT plan(115);
 
 CREATE TEMP TABLE venue AS
 SELECT event, make_tier(event, 0) AS tier, make_tier(event, 0) AS vip FROM (SELECT make_event(make_host('doors_host')) AS event) e;
@@ -195,6 +195,9 @@ SELECT ticketing.save_door_settings(event, 'doors_host', jsonb_build_object('ree
 SELECT is(manifest(since => first ->> 'cursor') -> 'full', 'true', 'when re-entry begins or ends, a device gets everything') FROM m;
 SELECT ticketing.save_door_settings(event, 'doors_host', jsonb_build_object('reentry', first #> '{doors,reentry}')) FROM venue, m \g /dev/null
 SELECT is(manifest(since => first ->> 'cursor') -> 'full', 'false', 'and a cursor of before is good again') FROM m;
+INSERT INTO public.tickets (event_id, ticket_type_id, user_id, qr_token) SELECT event, tier, 'gone', repeat('60', 32) FROM venue;
+DELETE FROM public.tickets WHERE qr_token = repeat('60', 32) RETURNING id AS gone \gset
+SELECT is(listed(manifest(), :'gone') - 'version', jsonb_build_object('ticket_id', :'gone', 'ticket_type_id', NULL, 'codes', '[]'::jsonb, 'state', 'removed', 'admitted_at', NULL), 'a ticket that is gone is told, too: by its signature alone a device would let it in');
 SELECT is(ticketing.door_key(event, 'doors_scanner') -> 'keys', first -> 'keys', 'the keys in it are door_key''s') FROM venue, m;
 SELECT is(length(first #>> '{keys,0,public_key}'), 43, 'public ones of 32 bytes') FROM m;
 
