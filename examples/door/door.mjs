@@ -164,6 +164,9 @@ const isMove = ({ result }) => result === 'admitted' || result === 'exited';
 // `kept`, until a manifest has something newer of its ticket. No manifest may ever tell of a ticket that is not listed.
 const moveOf = ({ scan_id }, { ticket_id, result, version }, at) => ({ scan_id, ticket_id, result, at, version, kept: version === UNLISTED });
 
+// Whether the server sees something wrong in a scan that let somebody through; how wrong the clock was is no matter.
+const isConflict = ({ result }, answer) => answer.result !== result || answer.flags.some((flag) => flag !== 'clock');
+
 const withoutCode = ({ payload, ...scan }) => scan;
 
 // What is in storage, each key behind `door/EVENT/`:
@@ -275,9 +278,9 @@ export class Door {
     });
   }
 
-  // Uploads the queue in batches. Resolves to {uploaded, left, conflicts, errors}: conflicts are scans that the server
-  // has recorded with another result than was decided here; errors are scans that it did not take, which are kept aside.
-  // Rejects with an UploadError.
+  // Uploads the queue in batches. Resolves to {uploaded, left, conflicts, errors}: conflicts are scans that let somebody
+  // through and that the server has recorded with another result, or flagged; errors are scans that it did not take, which
+  // are kept aside. Rejects with an UploadError.
   upload() {
     this.#uploading ??= this.#upload().finally(() => (this.#uploading = null));
     return this.#uploading;
@@ -564,7 +567,7 @@ export class Door {
       // What the server has not taken, no manifest will tell us.
       if (move !== null) moved.set(scan.scan_id, { ...move, uploaded: tick, kept: move.kept || error !== undefined });
       if (error !== undefined) errors.push({ ...withoutCode(scan), ticket_id, error });
-      else if (answer.result !== scan.result) conflicts.push({ ...answer, decided: scan.result });
+      else if (move !== null && isConflict(scan, answer)) conflicts.push({ ...answer, decided: scan.result });
     });
     const first = this.#first + batch.length;
     const aside = [...this.#aside, ...errors];

@@ -286,6 +286,15 @@ test('codes that are not listed: forged, of an unknown key, of another event, re
   assert.deepEqual(await said(`dvnt://ticket/dvnt://ticket/${token(1)}`), ['malformed', null, '']);
 });
 
+test('of several keys, the one that a code names counts', async () => {
+  const server = new FakeServer();
+  const other = generateKeyPairSync('ed25519').publicKey.export({ format: 'jwk' }).x;
+  server.keys = [{ key_id: 2, public_key: other }, ...PUBLIC_KEYS, { key_id: 255, public_key: PUBLIC_KEYS[0].public_key }];
+  const door = await readyDoor(server);
+  const results = await Promise.all([1, 2, 255, 0].map((keyId) => resultOf(door, codeOf(id(keyId), { keyId }))));
+  assert.deepEqual(results, ['admitted', 'bad_signature', 'admitted', 'unknown_key']);
+});
+
 // Another WebCrypto for the time of a test.
 function withCrypto(t, crypto) {
   const before = Object.getOwnPropertyDescriptor(globalThis, 'crypto');
