@@ -42,5 +42,5 @@ AS 'MODULE_PATHNAME', 'dvnt_list_door_devices';
 COMMENT ON FUNCTION ticketing.list_door_devices(integer, text) IS
 'The devices of an event''s doors.
 Arguments: event_id; actor, who may view.
-Result: rows; manifest_at and scan_at are the last manifest that the device was given and the last scan that it brought.
+Result: rows by device_id: name, enrolled_by, enrolled_at, revoked_at, revoked_by; manifest_at and scan_at, the last manifest that the device was given and the last scan that it brought.
 Errors: PT400 bad_request; PT403 not_allowed; PT404 not_found (event).';

@@ -15,7 +15,7 @@ AS 'MODULE_PATHNAME', 'dvnt_door_conflicts';
 COMMENT ON FUNCTION ticketing.door_conflicts(integer, text) IS
 'Scans that somebody should look at: let through offline although the ticket, the operator or the device was no good any more, or let in twice.
 Arguments: event_id; actor, who may view.
-Result: rows by time; conflicts: the flags of sync_checkins but clock; result, what the scan comes to today; scanned_at as the device says, happened_at corrected.
+Result: rows by time: checkin_id, ticket_id; conflicts, the flags of sync_checkins but clock; result, what the scan comes to today; direction, gate, device_id, scanned_by; scanned_at as the device says, happened_at corrected, recorded_at; uploaded_by; undone_at.
 Errors: PT400 bad_request; PT403 not_allowed; PT404 not_found (event).';
 
 CREATE FUNCTION ticketing.door_progress(event_id integer, actor text)
@@ -25,5 +25,5 @@ AS 'MODULE_PATHNAME', 'dvnt_door_progress';
 COMMENT ON FUNCTION ticketing.door_progress(integer, text) IS
 'How far an event''s doors are: the rows of the view ticketing.door_progress.
 Arguments: event_id; actor, who may view.
-Result: a row for the event (gate NULL) and one for each gate that has scanned: tickets admitted; inside now and remaining (of the event alone); duplicates; refused scans by reason; scans in the last minute; the last scan.
+Result: a row for the event (gate NULL) and one for each gate that has scanned: admitted, tickets; inside now and remaining to come (of the event alone); duplicates; refused, scans by reason; scans_per_minute, of the last minute; last_scan_at.
 Errors: PT400 bad_request; PT403 not_allowed; PT404 not_found (event).';
