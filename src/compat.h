@@ -10,6 +10,7 @@
 #include "executor/executor.h"
 #include "storage/proc.h"
 #include "utils/datetime.h"
+#include "utils/guc_tables.h"
 #include "utils/numeric.h"
 
 #if PG_VERSION_NUM < 150000
@@ -40,6 +41,22 @@ backend_slot(void)
 #else
 #define DVNT_MODULE_MAGIC PG_MODULE_MAGIC
 #endif
+
+/* A setting, or a value that was given to one that nobody has defined yet; NULL if there is none. */
+static inline const struct config_generic *
+find_setting(const char *name)
+{
+#if PG_VERSION_NUM >= 160000
+	return find_option(name, false, true, ERROR);
+#else
+	struct config_generic **settings = get_guc_variables();
+
+	for (int i = 0; i < GetNumConfigOptions(); i++)
+		if (pg_strcasecmp(settings[i]->name, name) == 0)
+			return settings[i];
+	return NULL;
+#endif
+}
 
 /* Which index entries an update needs: all or none, from 16 on also those of summarizing indexes alone. */
 #if PG_VERSION_NUM >= 160000

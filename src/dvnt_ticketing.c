@@ -6,7 +6,8 @@
  * Memory that outlives a call:
  *	- kept plans (spi_plan.c) live in SPI's own cache context;
  *	- the keyring and the webhook secrets (secrets.c) live outside of
- *	  PostgreSQL's contexts, so that no memory dump prints them.
+ *	  PostgreSQL's contexts, so that no memory dump prints them; so does the
+ *	  key file that all processes share (shared_keys.c).
  */
 #include "postgres.h"
 

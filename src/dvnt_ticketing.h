@@ -8,9 +8,13 @@
 
 #include "postgres.h"
 
+#include <sys/stat.h>
+
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "lib/stringinfo.h"
+#include "port/atomics.h"
+#include "utils/guc.h"
 #include "utils/jsonb.h"
 #include "utils/snapshot.h"
 #include "utils/resowner.h"
@@ -19,6 +23,7 @@
 
 #include "fees.h"
 #include "keyring.h"
+#include "qr_payload.h"
 #include "refusal.h"
 
 /*-- guc.c --*/
@@ -32,6 +37,8 @@ extern int	 await_stripe_slots;
 extern double test_clock_offset;
 extern double test_clock_rate;
 extern bool	 lock_witness_enabled;
+extern char *ticket_key_file;
+extern bool key_file_is_lost;
 
 extern void define_settings(void);
 
@@ -43,11 +50,67 @@ extern double interval_seconds(const Interval *interval);
 extern TimestampTz add_seconds(TimestampTz at, double seconds);
 extern bool time_from_text(const char *text, TimestampTz *at);
 
+/*-- key_file.c --*/
+
+#define KEY_FILE_MAX_BYTES (1024 * 1024)
+#define KEY_FILE_ERROR_SIZE 256
+
+/* What tells a file from others, and from itself before it was touched. */
+typedef struct KeyFileVersion
+{
+	dev_t		device;
+	ino_t		inode;
+	off_t		size;
+	struct timespec modified;
+	struct timespec changed;
+} KeyFileVersion;
+
+/* The text of a key file; malloc'ed, and wiped before it is freed. */
+typedef struct KeyText
+{
+	char	   *bytes;
+	size_t		length;
+} KeyText;
+
+extern bool make_key_text(KeyText *text, size_t room);
+extern void free_key_text(KeyText *text);
+extern bool read_key_file(const char *path, KeyFileVersion *version, KeyText *text, char error[KEY_FILE_ERROR_SIZE]);
+extern void key_file_version(const char *path, KeyFileVersion *version);
+extern bool same_key_file(const KeyFileVersion *a, const KeyFileVersion *b);
+
+/*-- shared_keys.c --*/
+
+/* What the ring in use was made of. */
+typedef enum KeySource
+{
+	KEYS_OF_NOTHING,
+	KEYS_OF_ENVIRONMENT,
+	KEYS_OF_FILE
+} KeySource;
+
+typedef struct KeyState
+{
+	KeySource	source;
+	char		path[MAXPGPATH];	/* of the key file that was last tried; empty: none is named */
+	char		error[KEY_FILE_ERROR_SIZE]; /* why that is not in use, or the environment's secret; empty: it is */
+} KeyState;
+
+/* Another number when the postmaster has shared anew; always 0 where it shares nothing. */
+extern pg_atomic_uint32 *shared_keys_version;
+
+extern void prepare_shared_keys(void);
+extern bool keys_are_shared(void);
+extern void share_keys(const KeyState *state, const KeyText *text);
+extern bool copy_shared_keys(KeyState *state, KeyText *text, uint32 *version);
+
 /*-- secrets.c --*/
 
 extern void load_secrets(void);
+extern bool check_key_file(char **value, void **extra, GucSource source);
+extern void assign_key_file(const char *value, void *extra);
 extern Keyring *ticket_keyring(void);
 extern void require_ticket_keyring(void);
+extern bool renew_ticket_keyring(void);
 extern const char *webhook_secrets(void);
 
 /*-- spi_plan.c --*/
@@ -381,6 +444,7 @@ extern void require_permission(int32 event_id, const char *actor, const char *pe
 
 /*-- tickets.c --*/
 
+extern QrVerdict verify_code(const char *code, size_t length, QrPayload *payload);
 extern void issue_tickets(const pg_uuid_t *order_id, TimestampTz now);
 extern void new_ticket_codes(const pg_uuid_t *ticket_id, int32 event_id, int suite, Datum *payload, Datum *token);
 

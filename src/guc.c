@@ -2,13 +2,15 @@
  * guc.c
  *		Every setting of the extension.
  *
- * Secrets are not among them: they come from the server's environment
- * (secrets.c). Reads and writes no table, takes no lock.
+ * Secrets are not among them: they come from the server's environment or a
+ * key file, of which only the path is a setting (secrets.c). Reads and writes
+ * no table, takes no lock.
  */
 #include "postgres.h"
 
 #include "utils/guc.h"
 
+#include "compat.h"
 #include "dvnt_ticketing.h"
 
 int			hold_ttl_seconds = 600;
@@ -20,6 +22,29 @@ int			await_stripe_slots = 64;
 double		test_clock_offset = 0.0;
 double		test_clock_rate = 1.0;
 bool		lock_witness_enabled = false;
+char	   *ticket_key_file = NULL;
+bool		key_file_is_lost = false;
+
+/*
+ * Where the library comes with a session's first call, the session, its user
+ * or its database may have set the key file when nobody was there to forbid
+ * it. That does not count; but the value of the configuration files can be
+ * lost by it, and to do without it would be to sign with other keys.
+ */
+static void
+define_key_file(void)
+{
+	const struct config_generic *before = find_setting("dvnt_ticketing.key_file");
+	bool		is_lost = before != NULL && before->reset_source > PGC_S_ARGV;
+
+	DefineCustomStringVariable("dvnt_ticketing.key_file",
+							   "File of the ticket secrets, read again on each reload.",
+							   "Lines id:base64; the first one signs, all verify. A relative path is relative to the data directory. "
+							   "Empty: the environment variable TICKET_HMAC_SECRET.",
+							   &ticket_key_file, "",
+							   PGC_SIGHUP, GUC_SUPERUSER_ONLY, check_key_file, assign_key_file, NULL);
+	key_file_is_lost = is_lost;
+}
 
 void
 define_settings(void)
@@ -63,5 +88,6 @@ define_settings(void)
 							 "For tests: fails where a lock is taken out of order.",
 							 NULL, &lock_witness_enabled, false,
 							 PGC_SUSET, GUC_NOT_IN_SAMPLE, NULL, NULL, NULL);
+	define_key_file();
 	MarkGUCPrefixReserved("dvnt_ticketing");
 }

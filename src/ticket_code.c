@@ -40,10 +40,7 @@ judge_ticket_code(const char *code, TicketCode *parsed)
 		parsed->is_token = true;
 		return NULL;
 	}
-	require_ticket_keyring();
-	verdict = qr_payload_verify(ticket_keyring(), code, strlen(code), &payload);
-	if (verdict == QR_FAILED)
-		elog(ERROR, "could not verify a ticket's signature");
+	verdict = verify_code(code, strlen(code), &payload);
 	if (verdict != QR_VALID)
 		return qr_verdict_name(verdict);
 	memcpy(parsed->ticket_id.data, payload.ticket_id, UUID_LEN);

@@ -18,7 +18,6 @@
 #include "utils/fmgrprotos.h"
 
 #include "dvnt_ticketing.h"
-#include "qr_payload.h"
 
 KEPT_PLAN(read_items,
 		  "SELECT i.item, i.ticket_type_id, i.quantity, i.price_cents, i.buyer_fee_cents, o.event_id, coalesce(s.suite, 1::smallint) "
@@ -150,17 +149,25 @@ issue_tickets(const pg_uuid_t *order_id, TimestampTz now)
 	run_latest(&insert_tickets, values, NULL);
 }
 
-/* The verdict on a code, without any table. */
-static QrVerdict
-judge(text *code, QrPayload *payload)
+/* The verdict on a code, without any table; refuses because no secret is configured. */
+QrVerdict
+verify_code(const char *code, size_t length, QrPayload *payload)
 {
 	QrVerdict	verdict;
 
 	require_ticket_keyring();
-	verdict = qr_payload_verify(ticket_keyring(), VARDATA_ANY(code), VARSIZE_ANY_EXHDR(code), payload);
+	verdict = qr_payload_verify(ticket_keyring(), code, length, payload);
+	if (verdict == QR_UNKNOWN_KEY && renew_ticket_keyring())
+		verdict = qr_payload_verify(ticket_keyring(), code, length, payload);
 	if (verdict == QR_FAILED)
 		elog(ERROR, "could not verify a ticket's signature");
 	return verdict;
+}
+
+static QrVerdict
+judge(text *code, QrPayload *payload)
+{
+	return verify_code(VARDATA_ANY(code), VARSIZE_ANY_EXHDR(code), payload);
 }
 
 PG_FUNCTION_INFO_V1(dvnt_verify_ticket);
