@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# The server's secrets are nowhere but in its environment: not in a log, however talkative, a setting, a file of the
-# database, or a dump. What Stripe hands to a buyer does not reach a log through the relay either.
+# The server's secrets are nowhere but in its environment or its key file: not in a log, however talkative, a setting,
+# another file of the database, or a dump. What Stripe hands to a buyer does not reach a log through the relay either.
 source "$(dirname "${BASH_SOURCE[0]}")/support/tap.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/support/keys.sh"
 export TICKET_HMAC_SECRET='marker-of-the-ticket-secret-0123456789'
 export STRIPE_WEBHOOK_SECRET='whsec_marker_of_the_first whsec_marker_of_the_second'
 on_a_cluster "$@" -- --conf log_statement=all --conf log_min_messages=debug2 --conf log_min_error_statement=debug5 --conf log_error_verbosity=verbose \
@@ -68,9 +69,79 @@ is 'a secret that is too short' "$(attempt "SELECT ticketing.verify_ticket('$tic
 ok 'is not in its error' nowhere_in "$scraps/error"
 ok 'nor in the log' nowhere_in "$log"
 
-# ---- what Stripe hands to a buyer
+# ---- the secrets of a key file
 
 TICKET_HMAC_SECRET=${secrets[0]} restart
+make_folder keys 700
+file=$DVNT_CLUSTER/keys/ticket.keys
+one='marker-of-the-file-one-0123456789-0123456789'
+two='marker-of-the-file-two-0123456789-0123456789'
+stub='marker-of-the-file-stub'
+# Not even their beginnings.
+for secret in "$one" "$two" "$stub"; do in_other_forms "$secret" | cut -c 1-22; done >>"$scraps/secrets"
+open_session old
+# everyone WHAT: every call, in a new session and in one that stays; what they say is in $scraps/said
+everyone() {
+  local call
+  for call in "SELECT ticketing.verify_ticket('$ticket')" "SELECT ticketing.verify_ticket('${ticket%????}AAAA')" "SELECT ticketing.is_genuine_ticket('$ticket')" "SELECT ticketing.check_in('$ticket', 7, 'host')" \
+    "SELECT ticketing.sign_ticket(gen_random_uuid(), 7, '\\x0102030405060708')" "SELECT ticketing.sign_ticket(gen_random_uuid(), 7, '\\x0102030405060708', 2)" \
+    "SELECT ticketing.sign_ticket(gen_random_uuid(), 7, '\\x01')" "SELECT ticketing.sign_ticket(gen_random_uuid(), 7, '\\x0102030405060708', 3)" \
+    "SET search_path = test, public; BEGIN; SELECT ticketing.claim_free_tickets('other', event, items(free, 1)), ticketing.create_payment_intent('other', event, items(tier, 1)) FROM test.shop; ROLLBACK"; do
+    echo "$1: $call"
+    sql "SET client_min_messages = debug5" "$call"
+    ask old "SET client_min_messages = debug5; $call"
+  done >>"$scraps/said" 2>&1
+}
+write_keys "$file" "$(key 1 "$one")" "$(key 2 "$two")"
+name_key_file "$file"
+reload
+everyone good
+is 'the key file counts' "$(sql "SELECT reason FROM ticketing.verify_ticket('$ticket')")" bad_signature
+# break_it WHAT LINE...: while keys are in use, and from the start
+break_it() {
+  write_keys "$file" "$(key 1 "$one")" "$(key 2 "$two")"
+  reload
+  write_keys "$file" "${@:2}"
+  reload
+  everyone "$1"
+  close_session old
+  restart
+  open_session old
+  everyone "$1, from the start"
+}
+break_it 'an id occurs twice' "$(key 1 "$one")" "$(key 1 "$two")"
+break_it 'a secret is not base64' "$(key 1 "$one")" "2:$two"
+break_it 'a line has no id' "$(key 1 "$one")" "$(base64_of "$two")"
+break_it 'a secret is short' "$(key 1 "$one")" "$(key 2 "$stub")"
+break_it 'no line makes sense' "$one" "$two" "$stub"
+chmod 640 "$file"
+reload
+everyone 'others have access'
+cp -p "$file" "$PGDATA/ticket.keys"
+write_keys "$PGDATA/ticket.keys" "$(key 1 "$one")" "$(key 2 "$two")"
+name_key_file ticket.keys
+reload
+everyone 'in the data directory'
+sql 'CHECKPOINT'
+ok 'callers have heard of broken files' grep -q 'PT503: no ticket secret is configured: the key file is broken: line 2: this key id occurs twice' "$scraps/said"
+is 'no refusal and no message has a secret of the key file' "$(nowhere_in "$scraps/said"; grep -aFf "$scraps/secrets" "$scraps/said")" ''
+is 'the setting has its path' "$(sql 'SHOW dvnt_ticketing.key_file')" ticket.keys
+ok 'no setting has a secret' nowhere_in <(sql 'SHOW ALL') <(sql 'SELECT s FROM pg_settings s') <(sql 'SELECT f FROM pg_file_settings f') <(sql 'SELECT r FROM pg_db_role_setting r') <(sql 'SELECT a FROM pg_stat_activity a')
+pg_dumpall --no-sync >"$scraps/dump" 2>"$scraps/dump.err"
+ok 'nor has a dump' nowhere_in "$scraps/dump"
+for line in 'line 2: this key id occurs twice' 'line 2: the secret is not standard base64 with padding' 'line 2: the secret is shorter than 32 bytes' 'line 1: expected id:base64'; do
+  ok "the log has heard: $line" has "$log" "$line"
+done
+ok 'and of a good one' grep -q 'LOG: .*ticket key file .*: key id 1 signs, 2 verify' "$log"
+ok 'the log has no secret' nowhere_in "$log"
+is 'nor has any file of the database but the key file itself' "$(LC_ALL=C grep -rlaFf "$scraps/secrets" -- "$PGDATA")" "$PGDATA/ticket.keys"
+close_session old
+name_key_file ''
+rm "$PGDATA/ticket.keys"
+
+# ---- what Stripe hands to a buyer
+
+restart
 sql "SET search_path = test, public; SELECT order_tickets('payer', event, items(tier, 1)) FROM test.shop" >/dev/null
 # The relay binds Stripe's answers as parameters.
 cat >"$scraps/relay.pl" <<'PERL'
