@@ -89,6 +89,43 @@ test_file(void)
 			"255 is an id");
 }
 
+/* A file may be as large as it likes, and is read no further than its length. */
+static void
+test_file_bounds(void)
+{
+	static char text[300 * 80];
+	char        error[200];
+	size_t      length = 0;
+	Keyring    *ring;
+
+	for (int key_id = 255; key_id >= 1; key_id--)
+		length += (size_t) snprintf(text + length, sizeof(text) - length,
+									"%d:" SECRET_BASE64 "\n# %d\n", key_id, key_id);
+	ring = keyring_from_file_text(text, length, error, sizeof(error));
+	is_number(keyring_count(ring), 255, "all 255 ids in one file");
+	is_number(keyring_signing_id(ring), 255, "of which the first line signs, not the lowest id");
+	keyring_free(ring);
+	length += (size_t) snprintf(text + length, sizeof(text) - length, "7:" OTHER_BASE64 "\n");
+	is_text(file_error(text, length), "line 511: this key id occurs twice",
+			"a mistake in the last line breaks it all");
+
+	is_text(file_error("1:" SECRET_BASE64 "2:", strlen("1:" SECRET_BASE64)), NULL,
+			"what stands behind the end is not read");
+	is_text(file_error("1:" SECRET_BASE64, strlen("1:" SECRET_BASE64) - 2),
+			"line 1: the secret is not standard base64 with padding", "a line that was cut");
+	is_text(file_error("1:QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=",
+					   strlen("1:QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=")),
+			NULL, "32 bytes are enough");
+	is_text(file_error("1:QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQQ==",
+					   strlen("1:QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQQ==")),
+			"line 1: the secret is shorter than 32 bytes", "31 are not");
+
+	memset(error, '!', sizeof(error));
+	ok(keyring_from_file_text("x", 1, error, 8) == NULL && strcmp(error, "line 1:") == 0 &&
+		   error[8] == '!',
+	   "a message is cut to the room that it has");
+}
+
 /* A faulty file must break as a whole, name its line, and show nothing of its content. */
 static void
 test_file_errors(void)
@@ -127,6 +164,9 @@ test_file_errors(void)
 		 "padding in the middle"},
 		{"1:====", "line 1: " EXPECTED_BASE64, "nothing but padding"},
 		{"1:" SECRET_BASE64 "#comment", "line 1: " EXPECTED_BASE64, "a comment without a blank"},
+		{"\xEF\xBB\xBF" "1:" SECRET_BASE64, "line 1: " EXPECTED_ID, "a byte order mark"},
+		{"1:" SECRET_BASE64 "\n2:" OTHER_BASE64 "\n3", "line 3: " EXPECTED_ID,
+		 "a last line without its end"},
 		{"1:" SECRET_BASE64 " 2:" OTHER_BASE64, "line 1: " EXPECTED_BASE64, "two keys on a line"},
 	};
 	static const char with_nul[] = "1:" SECRET_BASE64 "\0\n";
@@ -233,6 +273,7 @@ main(void)
 {
 	test_environment();
 	test_file();
+	test_file_bounds();
 	test_file_errors();
 	test_cache();
 	test_derivation();
