@@ -38,6 +38,9 @@ prepare_shared_keys(void)
 	shared = mmap(NULL, sizeof(SharedKeys), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (shared == MAP_FAILED)
 		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("could not map memory for ticket keys: %m")));
+#ifdef MADV_DONTDUMP
+	(void) madvise(shared, sizeof(SharedKeys), MADV_DONTDUMP);	/* no core file has the keys of all */
+#endif
 	pg_atomic_init_u32(&shared->version, 0);
 	shared_keys_version = &shared->version;
 }
