@@ -224,6 +224,7 @@ export class Door {
   // Fetches the manifest, or what has changed since the last one.
   async refresh() {
     await this.#open();
+    const ready = this.#ready;
     const begun = ++this.#ticks;
     const asked = this.#now().getTime();
     const since = this.#manifest?.cursor ?? null;
@@ -232,10 +233,13 @@ export class Door {
     if (!answer.full && since === null) throw new Error('an increment came, but there is nothing that it could be added to');
     const { tickets, full, ...manifest } = answer;
     manifest.offset = Math.round(Date.parse(answer.issued_at) - (asked + this.#now().getTime()) / 2);
+    if (!Array.isArray(tickets) || Number.isNaN(manifest.offset)) throw new Error('the answer is no manifest');
     let saved;
     await this.#alone(() => {
       // The answer to one that began later is here already, and says more: increments start from that now.
       if (begun < this.#applied) return;
+      // What storage had may be older than what we asked for changes of.
+      if (ready !== this.#ready) throw new Error('the storage has failed meanwhile');
       this.#applied = begun;
       if (full) this.#clear();
       for (const row of tickets) this.#take(row);

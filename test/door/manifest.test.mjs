@@ -137,6 +137,8 @@ test('an increment to nothing and a manifest of another door are refused', async
   await assert.rejects(refreshed({ full: false }), /nothing that it could be added to/);
   await assert.rejects(refreshed({ event_id: 8 }), /another door/);
   await assert.rejects(refreshed({ device_id: 'south-1' }), /another door/);
+  await assert.rejects(refreshed({ tickets: null }), /no manifest/);
+  await assert.rejects(refreshed({ issued_at: null }), /no manifest/);
   await assert.rejects(newDoor(server).scan(token(1)), /no manifest yet/);
 });
 
@@ -182,6 +184,34 @@ test('a manifest of which the device has lost a part is fetched anew, and the qu
   assert.equal((await restarted.refresh()).full, true);
   assert.equal(await resultOf(restarted, token(1)), 'already_admitted');
   assert.equal((await restarted.upload()).uploaded, 2);
+});
+
+test('when a manifest could not be saved, changes since then are not added to the one before', async () => {
+  const server = new FakeServer(2);
+  const device = new Device();
+  const { rpc, held } = heldUp(server);
+  let [current, fail, full] = [server.rpc, null, false];
+  const failing = new Promise((_, reject) => (fail = reject));
+  const set = (key, value) => (full && key.includes('/tickets/') ? failing : device.storage.set(key, value));
+  const door = await readyDoor(server, { rpc: (...call) => current(...call), storage: { ...device.storage, set } });
+  const { manifest_id } = await door.status();
+  server.change(id(1), { state: 'void' });
+  full = true;
+  const first = door.refresh();
+  await until(async () => (await door.status()).manifest_id !== manifest_id, 'the door knows of the change');
+  current = rpc;
+  server.change(id(2), { state: 'refunded' });
+  const second = door.refresh();
+  await until(() => held.length === 1, 'the second refresh is under way');
+  fail(new Error('disk full'));
+  await assert.rejects(first, /disk full/);
+  full = false;
+  assert.equal((await door.status()).manifest_id, manifest_id);
+  held[0]();
+  await assert.rejects(second, /storage has failed/);
+  current = server.rpc;
+  await door.refresh();
+  assert.deepEqual(await Promise.all([1, 2].map((n) => resultOf(door, token(n)))), ['void', 'refunded']);
 });
 
 test('events on one device are kept apart', async () => {
