@@ -145,11 +145,11 @@ base64url(const uint8 *bytes, int length)
 	return text;
 }
 
-/* The event's public keys of suite 2, as a JSON array. */
+/* The event's public keys of suite 2, as a JSON array; none where there is no secret. */
 static char *
 public_keys(int32 event_id)
 {
-	Keyring    *ring = ticket_keyring();
+	Keyring    *ring = have_ticket_keyring() ? ticket_keyring() : NULL;
 	StringInfoData json;
 
 	initStringInfo(&json);

@@ -109,6 +109,7 @@ extern void load_secrets(void);
 extern bool check_key_file(char **value, void **extra, GucSource source);
 extern void assign_key_file(const char *value, void *extra);
 extern Keyring *ticket_keyring(void);
+extern bool have_ticket_keyring(void);
 extern void require_ticket_keyring(void);
 extern bool renew_ticket_keyring(void);
 extern const char *webhook_secrets(void);

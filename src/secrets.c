@@ -223,11 +223,27 @@ refresh_keyring(void)
 	keyring_as_of = PgReloadTime;
 }
 
+/* Takes what has changed, if anything has. */
+static inline void
+look_for_keys(void)
+{
+	if (unlikely(pg_atomic_read_u32(shared_keys_version) != keyring_version || keyring_as_of != PgReloadTime))
+		refresh_keyring();
+}
+
 /* The ring of ticket secrets as require_ticket_keyring has left it; NULL when there is none. */
 Keyring *
 ticket_keyring(void)
 {
 	return keyring;
+}
+
+/* Whether anything could be signed; ticket_keyring is then up to date. */
+bool
+have_ticket_keyring(void)
+{
+	look_for_keys();
+	return keyring != NULL;
 }
 
 /*
@@ -237,8 +253,7 @@ ticket_keyring(void)
 void
 require_ticket_keyring(void)
 {
-	if (unlikely(pg_atomic_read_u32(shared_keys_version) != keyring_version || keyring_as_of != PgReloadTime))
-		refresh_keyring();
+	look_for_keys();
 	if (likely(keyring != NULL))
 		return;
 	if (state.path[0] != '\0')

@@ -7,7 +7,7 @@
  * A suspended ticket is void for the application; a hold without an end keeps
  * its seat, so that stock needs no word for it. Reads ticketing.event_settings,
  * reads and writes public.tickets, ticketing.superseded_codes,
- * suspended_tickets, ticket_changes, ticket_holds and door_states. Locks, in this order:
+ * suspended_tickets, ticket_changes, ticket_holds and door_states, reads checkins. Locks, in this order:
  * users, the event's shape, holds, what a return of stock takes, the ticket.
  */
 #include "postgres.h"
@@ -54,7 +54,10 @@ KEPT_PLAN(note_suspension,
 		  "INSERT INTO ticketing.suspended_tickets (ticket_id, event_id, hold_id, status_before, reason, suspended_by, suspended_at) VALUES ($1, $2, $3, $4, $5, $6, $7)",
 		  UUIDOID, INT4OID, UUIDOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID);
 KEPT_PLAN(end_suspension,
-		  "DELETE FROM ticketing.suspended_tickets WHERE ticket_id = $1 RETURNING status_before", UUIDOID);
+		  "DELETE FROM ticketing.suspended_tickets s WHERE ticket_id = $1 "
+		  "RETURNING status_before, EXISTS (SELECT FROM ticketing.checkins c WHERE c.ticket_id = s.ticket_id AND c.moved)", UUIDOID);
+KEPT_PLAN(status_of_ticket,
+		  "SELECT status FROM public.tickets WHERE id = $1", UUIDOID);
 KEPT_PLAN(next_tickets,
 		  "SELECT t.id, t.event_id, coalesce(s.suite, 1::smallint), t.qr_payload IS NULL AND t.status IN ('active', 'scanned') "
 		  "FROM public.tickets t LEFT JOIN ticketing.event_settings s ON s.event_id = t.event_id WHERE t.id > $1 ORDER BY t.id LIMIT $2",
@@ -391,6 +394,7 @@ dvnt_restore_ticket(PG_FUNCTION_ARGS)
 	TimestampTz now = engine_now();
 	Datum		id = UUIDPGetDatum(&ticket.id);
 	char	   *status;
+	bool		was_moved;
 
 	if (!ticket.suspended)
 		refuse(WRONG_STATE, ticket_figure(&ticket), NULL, "ticket %s is not suspended", uuid_text(&ticket.id));
@@ -399,7 +403,15 @@ dvnt_restore_ticket(PG_FUNCTION_ARGS)
 	if (run_latest(&end_suspension, &id, NULL) != 1 || ticket.status == NULL || strcmp(ticket.status, "void") != 0)
 		refuse(WRONG_STATE, ticket_figure(&ticket), NULL, "ticket %s was changed since it was suspended", uuid_text(&ticket.id));
 	status = row_text(0, 1);
+	was_moved = DatumGetBool(row_datum(0, 2));
 	set_ticket_status(&ticket, status);
+	if (was_moved)
+	{
+		/* scans may have been uploaded or undone meanwhile */
+		fold_tickets(&ticket.id, 1);
+		run_latest(&status_of_ticket, &id, NULL);
+		status = row_text(0, 1);
+	}
 	PG_RETURN_DATUM(end_seat_change(&ticket, status, "restored", actor, NULL, now));
 }
 

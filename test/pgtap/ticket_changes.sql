@@ -1,6 +1,6 @@
 -- What may happen to a ticket after it was issued: new codes, another owner, a suspension, its end; payloads for tickets from before.
 \ir support/setup.sql
-SELECT plan(65);
+SELECT plan(68);
 
 CREATE TEMP TABLE shop AS
 SELECT event, make_tier(event, 0, 10, 2) AS tier, make_tier(event, 0, NULL) AS open_tier FROM (SELECT make_event(make_host('changes_host'), 12) AS event) e;
@@ -80,6 +80,16 @@ SELECT is(scan(code), CASE WHEN id IN (SELECT id FROM inside) THEN 'already_admi
 SELECT is(available(tier), free - 2, 'with the same seats') FROM shop, stock_before;
 SELECT is(attempt(format('SELECT ticketing.restore_ticket(%L, %L)', id, 'changes_host')), 'PT409 wrong_state', 'what is not suspended cannot be restored') FROM inside;
 SELECT is(changes(id), 'suspended by changes_host, restored by changes_admin', 'both are on record') FROM inside;
+
+-- Undone while it was suspended, and scanned offline while it was.
+CREATE TEMP TABLE meanwhile AS SELECT id, code(id) AS code FROM shop, claim('gwen', open_tier, 2) id;
+CREATE TEMP TABLE undone AS SELECT id FROM meanwhile ORDER BY id LIMIT 1;
+SELECT scan(code) FROM meanwhile JOIN undone USING (id) \g /dev/null
+SELECT ticketing.suspend_ticket(id, 'changes_host', 'dispute') FROM meanwhile \g /dev/null
+SELECT ticketing.undo_check_in(c.id, 'changes_host', 'x') FROM ticketing.checkins c JOIN undone u ON u.id = c.ticket_id WHERE c.moved \g /dev/null
+SELECT ticketing.sync_checkins(event, 'changes_host', 'phone', ticketing.clock(), jsonb_build_array(jsonb_build_object('scan_id', gen_random_uuid(), 'payload', code, 'scanned_at', ticketing.clock()))) FROM shop, meanwhile WHERE id NOT IN (SELECT id FROM undone) \g /dev/null
+SELECT is(ticketing.restore_ticket(id, 'changes_host') ->> 'status', CASE WHEN id IN (SELECT id FROM undone) THEN 'active' ELSE 'scanned' END, 'restored as its scans say by now') FROM meanwhile ORDER BY id;
+SELECT results_eq('SELECT status, checked_in_at IS NULL FROM public.tickets JOIN meanwhile USING (id) ORDER BY id', $$ VALUES ('active', true), ('scanned', false) $$, 'so its row in public.tickets');
 
 -- ---- void
 
