@@ -33,7 +33,7 @@ ok 'verifies' verify_scripts live
 ok 'a buyer holds a seat' is "$(hold)" t
 ok 'seats add up, with the sale and the capacity' is "$(sample_findings live)" "$SAMPLE_FINDINGS"
 ok 'in stock, too' is "$(day_stock live first)" 'free|20|16|1|3
-open||85|0|3
+open||85|1|2
 paid|31|23|6|2'
 ok 'the engine works: another day' day live second
 
