@@ -90,8 +90,8 @@ CREATE FUNCTION stress.untrue() RETURNS SETOF text LANGUAGE sql AS $$
   SELECT format('%s, but %s: %s', j.kind, coalesce(o.state, 'no such order'), j.id) FROM stress.journal j LEFT JOIN ticketing.orders o ON o.order_id = j.id::uuid
   WHERE j.kind IN ('claimed', 'paid') AND o.state IS DISTINCT FROM 'paid' OR j.kind = 'ordered' AND o.order_id IS NULL
   UNION ALL
-  SELECT format('%s tickets, not %s: %s', count(t.id), j.detail, j.id) FROM stress.journal j LEFT JOIN ticketing.order_tickets k ON k.order_id = j.id::uuid LEFT JOIN public.tickets t ON t.id = k.ticket_id
-  WHERE j.kind = 'claimed' GROUP BY j.id, j.detail HAVING count(t.id) <> j.detail::integer
+  SELECT format('%s tickets, not %s: %s', count(DISTINCT t.id), j.detail, j.id) FROM stress.journal j LEFT JOIN ticketing.order_tickets k ON k.order_id = j.id::uuid LEFT JOIN public.tickets t ON t.id = k.ticket_id
+  WHERE j.kind = 'claimed' GROUP BY j.id, j.detail HAVING count(DISTINCT t.id) <> j.detail::integer
   UNION ALL
   SELECT 'no Stripe request: ' || j.id FROM stress.journal j WHERE j.kind = 'ordered' AND NOT EXISTS (SELECT FROM ticketing.stripe_requests r WHERE r.order_id = j.id::uuid)
   UNION ALL
