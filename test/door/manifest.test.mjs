@@ -3,21 +3,11 @@
 import assert from 'node:assert/strict';
 import { generateKeyPairSync, sign } from 'node:crypto';
 import { test } from 'node:test';
-import { Door, decode } from '../../examples/door/door.mjs';
+import { decode } from '../../examples/door/door.mjs';
 import { until } from '../relay/support/until.mjs';
-import { EVENT, FakeServer, hashOf, heldUp, id, token } from './support/fake.mjs';
+import { EVENT, FakeServer, hashOf, heldUp, id, newDoor, readyDoor, resultOf, token } from './support/fake.mjs';
 import { Device } from './support/storage.mjs';
 
-const newDoor = (server, options = {}) =>
-  new Door({ eventId: EVENT, deviceId: 'north-1', operator: 'ann', rpc: server.rpc, now: () => new Date(server.now), ...options });
-
-async function readyDoor(server, options) {
-  const door = newDoor(server, options);
-  await door.refresh();
-  return door;
-}
-
-const resultOf = async (door, code, options) => (await door.scan(code, options)).result;
 const asked = (server) => server.calls.filter(({ name }) => name === 'door_manifest').map(({ args }) => args.since);
 
 // ---- increments

@@ -2,21 +2,11 @@
 // If one of these failed, a guest would be let in twice, or an admission would never be heard of.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Door, UploadError } from '../../examples/door/door.mjs';
+import { UploadError } from '../../examples/door/door.mjs';
 import { until } from '../relay/support/until.mjs';
-import { EVENT, FakeServer, heldUp, id, token } from './support/fake.mjs';
+import { EVENT, FakeServer, heldUp, id, newDoor, readyDoor, resultOf, token } from './support/fake.mjs';
 import { Device } from './support/storage.mjs';
 
-const newDoor = (server, options = {}) =>
-  new Door({ eventId: EVENT, deviceId: 'north-1', operator: 'ann', rpc: server.rpc, now: () => new Date(server.now), ...options });
-
-async function readyDoor(server, options) {
-  const door = newDoor(server, options);
-  await door.refresh();
-  return door;
-}
-
-const resultOf = async (door, code, options) => (await door.scan(code, options)).result;
 const uploads = (server) => server.calls.filter(({ name }) => name === 'sync_checkins').map(({ args }) => args.scans);
 
 // An evening at a door: three guests, one of them twice, and uploads and refreshes in between. Notes what was answered.

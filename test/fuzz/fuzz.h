@@ -75,4 +75,14 @@ expect_outcomes(const char *const *names, int count)
 	atexit(print_outcomes);
 }
 
+/* What libFuzzer calls first, where there is nothing more to prepare than the outcomes. */
+#define FUZZ_EXPECTS(outcomes)                                                                     \
+	int LLVMFuzzerInitialize(int *argc, char ***argv)                                              \
+	{                                                                                              \
+		(void) argc;                                                                               \
+		(void) argv;                                                                               \
+		expect_outcomes(outcomes, sizeof(outcomes) / sizeof(outcomes[0]));                         \
+		return 0;                                                                                  \
+	}
+
 #endif /* DVNT_FUZZ_H */

@@ -18,14 +18,7 @@
 static const char *const outcomes[] = {"taken",     "no key",   "no id",
 									   "no base64", "id twice", "too short"};
 
-int
-LLVMFuzzerInitialize(int *argc, char ***argv)
-{
-	(void) argc;
-	(void) argv;
-	expect_outcomes(outcomes, sizeof(outcomes) / sizeof(outcomes[0]));
-	return 0;
-}
+FUZZ_EXPECTS(outcomes)
 
 /* The keys of a file by a plain reading of it, in their order. */
 static struct

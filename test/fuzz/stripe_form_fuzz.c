@@ -51,14 +51,7 @@ typedef struct Input
 	size_t         size;
 } Input;
 
-int
-LLVMFuzzerInitialize(int *argc, char ***argv)
-{
-	(void) argc;
-	(void) argv;
-	expect_outcomes(outcomes, sizeof(outcomes) / sizeof(outcomes[0]));
-	return 0;
-}
+FUZZ_EXPECTS(outcomes)
 
 static void
 append(void *context, const char *bytes, size_t length)

@@ -41,14 +41,7 @@ typedef struct Webhook
 	size_t      body_length;
 } Webhook;
 
-int
-LLVMFuzzerInitialize(int *argc, char ***argv)
-{
-	(void) argc;
-	(void) argv;
-	expect_outcomes(outcomes, sizeof(outcomes) / sizeof(outcomes[0]));
-	return 0;
-}
+FUZZ_EXPECTS(outcomes)
 
 /* Takes the input apart; false if it is too short or too long. */
 static bool

@@ -26,14 +26,7 @@ typedef struct Walk
 
 static bool walk_value(Walk *walk);
 
-int
-LLVMFuzzerInitialize(int *argc, char ***argv)
-{
-	(void) argc;
-	(void) argv;
-	expect_outcomes(outcomes, sizeof(outcomes) / sizeof(outcomes[0]));
-	return 0;
-}
+FUZZ_EXPECTS(outcomes)
 
 /* The next byte, or -1 at the end. */
 static int

@@ -1,6 +1,8 @@
-// A server in memory with one event, for what a door does with its answers; what the real one decides is decisions.test.mjs's.
+// A server in memory with one event, for what a door does with its answers, and doors of it; what the real one decides is
+// decisions.test.mjs's.
 // Everything goes through JSON, as over a network.
 import { createHash, randomUUID } from 'node:crypto';
+import { Door } from '../../../examples/door/door.mjs';
 
 export const EVENT = 7;
 export const hashOf = (code) => createHash('sha256').update(code).digest('hex');
@@ -100,3 +102,14 @@ export function heldUp(server) {
   };
   return { rpc, held };
 }
+
+export const newDoor = (server, options = {}) =>
+  new Door({ eventId: EVENT, deviceId: 'north-1', operator: 'ann', rpc: server.rpc, now: () => new Date(server.now), ...options });
+
+export async function readyDoor(server, options) {
+  const door = newDoor(server, options);
+  await door.refresh();
+  return door;
+}
+
+export const resultOf = async (door, code, options) => (await door.scan(code, options)).result;
