@@ -1,6 +1,7 @@
 -- Doors: every scan is a row, the devices that scan, what they have been told, and who may do what besides the host.
 BEGIN;
 \ir ../lib/park.sql
+\ir ../lib/own.sql
 SET LOCAL lock_timeout = '2s';
 -- What has changed while there was no trigger is not in door_states. Its new file is a new epoch: every device takes its manifest anew.
 DO $$
@@ -220,20 +221,17 @@ BEGIN
 END
 $$;
 
-DO $$
-DECLARE
-  name text;
-BEGIN
-  FOREACH name IN ARRAY ARRAY['checkins', 'event_gates', 'door_devices', 'door_manifests', 'door_states', 'event_co_organizers', 'co_organizer_changes'] LOOP
-    EXECUTE format('ALTER TABLE ticketing.%I OWNER TO dvnt_ticketing_owner', name);
-    EXECUTE format('ALTER TABLE ticketing.%I ENABLE ROW LEVEL SECURITY', name);
-  END LOOP;
-  FOREACH name IN ARRAY ARRAY['role_permits(text, jsonb, text)', 'has_event_permission(integer, text, text)', 'stamp_co_organizer()', 'record_co_organizer()', 'follow_door_state()'] LOOP
-    EXECUTE format('ALTER FUNCTION ticketing.%s OWNER TO dvnt_ticketing_owner', name);
-    EXECUTE format('REVOKE ALL ON FUNCTION ticketing.%s FROM PUBLIC', name);
-  END LOOP;
-END
-$$;
+SELECT pg_temp.own_tables('checkins', 'event_gates', 'door_devices', 'door_manifests', 'door_states', 'event_co_organizers', 'co_organizer_changes');
+SELECT pg_temp.own_functions('role_permits(text, jsonb, text)', 'has_event_permission(integer, text, text)', 'stamp_co_organizer()',
+  'record_co_organizer()', 'follow_door_state()');
+
+-- The order of the fold (src/door_fold.c), backwards: by time, device, scan id.
+CREATE OR REPLACE VIEW ticketing.last_movements WITH (security_invoker = true) AS
+SELECT DISTINCT ON (c.ticket_id) c.ticket_id, c.result, c.gate
+FROM ticketing.checkins c WHERE c.moved AND c.result IN ('admitted', 'exited') AND c.undone_at IS NULL
+ORDER BY c.ticket_id, c.happened_at DESC, coalesce(c.device_id, '') COLLATE "C" DESC, coalesce(c.scan_id, c.id) DESC;
+COMMENT ON VIEW ticketing.last_movements IS 'The last scan by which a ticket went in (admitted) or out (exited).';
+ALTER VIEW ticketing.last_movements OWNER TO dvnt_ticketing_owner;
 
 -- For people who look on. A row per gate, and one with gate NULL for the event as a whole.
 CREATE OR REPLACE VIEW ticketing.door_progress WITH (security_barrier = true) AS
@@ -255,9 +253,7 @@ LEFT JOIN LATERAL (
 LEFT JOIN LATERAL (
   SELECT count(*) FILTER (WHERE k.status = 'scanned' AND NOT coalesce(k.outside, false)) AS inside, count(*) FILTER (WHERE k.status = 'active') AS remaining
   FROM (SELECT t.status, CASE WHEN e.reentry AND t.status = 'scanned' THEN (
-          SELECT m.result = 'exited' FROM ticketing.checkins m
-          WHERE m.ticket_id = t.id AND m.moved AND m.result IN ('admitted', 'exited') AND m.undone_at IS NULL
-          ORDER BY m.happened_at DESC, coalesce(m.device_id, '') COLLATE "C" DESC, coalesce(m.scan_id, m.id) DESC LIMIT 1) END AS outside
+          SELECT m.result = 'exited' FROM ticketing.last_movements m WHERE m.ticket_id = t.id) END AS outside
         FROM public.tickets t WHERE t.event_id = e.event_id AND t.status IN ('active', 'scanned') AND s.gate IS NULL) k) t ON true;
 COMMENT ON VIEW ticketing.door_progress IS 'How far an event''s doors are, in all (gate NULL) and by gate: tickets admitted, now inside and still to come (of the event alone), duplicates, refused scans by reason, scans in the last minute.';
 ALTER VIEW ticketing.door_progress OWNER TO dvnt_ticketing_owner;

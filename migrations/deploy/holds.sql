@@ -2,6 +2,7 @@
 -- here on, because what is held counts as used.
 BEGIN ISOLATION LEVEL READ COMMITTED;
 \ir ../lib/park.sql
+\ir ../lib/own.sql
 \ir ../lib/locks.sql
 SET LOCAL lock_timeout = '2s';
 SELECT pg_temp.unpark('ticketing', t) FROM unnest(ARRAY['ticket_holds', 'requests']) t;
@@ -45,10 +46,7 @@ COMMENT ON TABLE ticketing.requests IS 'First answers by request id: the same id
 COMMENT ON COLUMN ticketing.requests.arguments IS 'SHA-256 of the arguments: the same id with other arguments is refused.';
 CREATE INDEX IF NOT EXISTS requests_age ON ticketing.requests USING brin (created_at);
 
-ALTER TABLE ticketing.ticket_holds OWNER TO dvnt_ticketing_owner;
-ALTER TABLE ticketing.requests OWNER TO dvnt_ticketing_owner;
-ALTER TABLE ticketing.ticket_holds ENABLE ROW LEVEL SECURITY;
-ALTER TABLE ticketing.requests ENABLE ROW LEVEL SECURITY;
+SELECT pg_temp.own_tables('ticket_holds', 'requests');
 
 -- Raises a refusal as the engine's C code does: SQLSTATE PTnnn, DETAIL with the stable reason.
 CREATE OR REPLACE FUNCTION ticketing.refuse(code text, message text, detail jsonb, hint text) RETURNS void LANGUAGE plpgsql
@@ -181,17 +179,8 @@ BEGIN
 END
 $$;
 
-DO $$
-DECLARE
-  f regprocedure;
-BEGIN
-  FOREACH f IN ARRAY ARRAY['ticketing.refuse(text, text, jsonb, text)', 'ticketing.stock_lock_shape(integer)', 'ticketing.stock_follow_capacity(integer, uuid, integer, boolean)',
-                           'ticketing.guard_ticket_type()', 'ticketing.follow_ticket_type()', 'ticketing.follow_event()']::regprocedure[] LOOP
-    EXECUTE format('ALTER FUNCTION %s OWNER TO dvnt_ticketing_owner', f);
-    EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', f);
-  END LOOP;
-END
-$$;
+SELECT pg_temp.own_functions('refuse(text, text, jsonb, text)', 'stock_lock_shape(integer)',
+  'stock_follow_capacity(integer, uuid, integer, boolean)', 'guard_ticket_type()', 'follow_ticket_type()', 'follow_event()');
 
 SELECT pg_temp.lock_tables('SHARE ROW EXCLUSIVE', 'public.ticket_types', 'public.events', 'public.tickets');
 CREATE OR REPLACE TRIGGER dvnt_guard_tier BEFORE INSERT OR UPDATE OR DELETE ON public.ticket_types

@@ -2,6 +2,7 @@
 -- them onto the application's fixed lists.
 BEGIN;
 \ir ../lib/park.sql
+\ir ../lib/own.sql
 SET LOCAL lock_timeout = '2s';
 SELECT pg_temp.unpark('ticketing', t) FROM unnest(ARRAY['orders', 'order_items', 'order_tickets', 'order_events', 'findings']) t;
 
@@ -88,16 +89,7 @@ CREATE TABLE IF NOT EXISTS ticketing.findings (
 COMMENT ON TABLE ticketing.findings IS 'What the engine saw and did not dare to repair by itself.';
 CREATE UNIQUE INDEX IF NOT EXISTS findings_open ON ticketing.findings (kind, entity) WHERE resolved_at IS NULL;
 
-DO $$
-DECLARE
-  t text;
-BEGIN
-  FOREACH t IN ARRAY ARRAY['orders', 'order_items', 'order_tickets', 'order_events', 'findings'] LOOP
-    EXECUTE format('ALTER TABLE ticketing.%I OWNER TO dvnt_ticketing_owner', t);
-    EXECUTE format('ALTER TABLE ticketing.%I ENABLE ROW LEVEL SECURITY', t);
-  END LOOP;
-END
-$$;
+SELECT pg_temp.own_tables('orders', 'order_items', 'order_tickets', 'order_events', 'findings');
 GRANT SELECT, INSERT, UPDATE ON public.orders TO dvnt_ticketing_owner;
 GRANT SELECT, INSERT ON public.order_timeline TO dvnt_ticketing_owner;
 COMMIT;

@@ -3,6 +3,7 @@
 -- drift, never obeyed.
 BEGIN ISOLATION LEVEL READ COMMITTED;
 \ir ../lib/park.sql
+\ir ../lib/own.sql
 \ir ../lib/locks.sql
 SET LOCAL lock_timeout = '2s';
 SELECT pg_temp.unpark('ticketing', t) FROM unnest(ARRAY['event_settings', 'payees', 'installation']) t;
@@ -49,12 +50,7 @@ CREATE TABLE IF NOT EXISTS ticketing.installation (
 COMMENT ON TABLE ticketing.installation IS 'Which Stripe account this database belongs to, recorded by the first relay. A relay refuses to send where they differ, so that a restored copy never calls out. To re-arm a copy on purpose, delete the row.';
 COMMENT ON COLUMN ticketing.installation.name IS 'DVNT_INSTALLATION of the relay''s environment: tells physical copies apart.';
 
-ALTER TABLE ticketing.event_settings OWNER TO dvnt_ticketing_owner;
-ALTER TABLE ticketing.payees OWNER TO dvnt_ticketing_owner;
-ALTER TABLE ticketing.installation OWNER TO dvnt_ticketing_owner;
-ALTER TABLE ticketing.event_settings ENABLE ROW LEVEL SECURITY;
-ALTER TABLE ticketing.payees ENABLE ROW LEVEL SECURITY;
-ALTER TABLE ticketing.installation ENABLE ROW LEVEL SECURITY;
+SELECT pg_temp.own_tables('event_settings', 'payees', 'installation');
 GRANT USAGE ON SCHEMA public TO dvnt_ticketing_owner;
 GRANT SELECT ON public.events, public.organizer_accounts TO dvnt_ticketing_owner;
 
@@ -86,10 +82,7 @@ BEGIN
   RETURN NULL;
 END
 $$;
-ALTER FUNCTION ticketing.capacity_of(numeric) OWNER TO dvnt_ticketing_owner;
-ALTER FUNCTION ticketing.record_event() OWNER TO dvnt_ticketing_owner;
-ALTER FUNCTION ticketing.record_payee() OWNER TO dvnt_ticketing_owner;
-REVOKE ALL ON FUNCTION ticketing.capacity_of(numeric), ticketing.record_event(), ticketing.record_payee() FROM PUBLIC;
+SELECT pg_temp.own_functions('capacity_of(numeric)', 'record_event()', 'record_payee()');
 
 SELECT pg_temp.lock_tables('SHARE ROW EXCLUSIVE', 'public.events', 'public.organizer_accounts');
 CREATE OR REPLACE TRIGGER dvnt_record_event AFTER INSERT ON public.events

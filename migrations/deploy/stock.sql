@@ -5,6 +5,7 @@
 -- Sales that were under way are counted when they have committed: not with an older snapshot.
 BEGIN ISOLATION LEVEL READ COMMITTED;
 \ir ../lib/park.sql
+\ir ../lib/own.sql
 SET LOCAL lock_timeout = '2s';
 SELECT pg_temp.unpark('ticketing', t) FROM unnest(ARRAY['stock_pools', 'stock_shards', 'adopted_counters']) t;
 
@@ -39,12 +40,7 @@ CREATE TABLE IF NOT EXISTS ticketing.adopted_counters (
 );
 COMMENT ON TABLE ticketing.adopted_counters IS 'What ticket_types.quantity_sold said when the engine adopted the tier, beside the valid tickets there were: evidence for later findings.';
 
-ALTER TABLE ticketing.stock_pools OWNER TO dvnt_ticketing_owner;
-ALTER TABLE ticketing.stock_shards OWNER TO dvnt_ticketing_owner;
-ALTER TABLE ticketing.adopted_counters OWNER TO dvnt_ticketing_owner;
-ALTER TABLE ticketing.stock_pools ENABLE ROW LEVEL SECURITY;
-ALTER TABLE ticketing.stock_shards ENABLE ROW LEVEL SECURITY;
-ALTER TABLE ticketing.adopted_counters ENABLE ROW LEVEL SECURITY;
+SELECT pg_temp.own_tables('stock_pools', 'stock_shards', 'adopted_counters');
 GRANT SELECT ON public.ticket_types, public.tickets TO dvnt_ticketing_owner;
 GRANT UPDATE (quantity_sold) ON public.ticket_types TO dvnt_ticketing_owner;
 
@@ -196,18 +192,8 @@ BEGIN
 END
 $$;
 
-DO $$
-DECLARE
-  f regprocedure;
-BEGIN
-  FOREACH f IN ARRAY ARRAY['ticketing.stock_deal(bigint, integer)', 'ticketing.stock_change(bigint, integer)',
-                           'ticketing.stock_make_pool(integer, uuid, integer)', 'ticketing.stock_derive(bigint)',
-                           'ticketing.stock_hold_shape(integer)', 'ticketing.follow_ticket()']::regprocedure[] LOOP
-    EXECUTE format('ALTER FUNCTION %s OWNER TO dvnt_ticketing_owner', f);
-    EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', f);
-  END LOOP;
-END
-$$;
+SELECT pg_temp.own_functions('stock_deal(bigint, integer)', 'stock_change(bigint, integer)', 'stock_make_pool(integer, uuid, integer)',
+  'stock_derive(bigint)', 'stock_hold_shape(integer)', 'follow_ticket()');
 
 -- Pools with nothing for sale yet; the application sells meanwhile. Tiers that it makes meanwhile get theirs in the next change.
 \ir ../lib/pools.sql

@@ -1,6 +1,7 @@
 -- Stripe: the outbox that the relay empties, the hand-off of secrets to clients, the inbox of webhooks.
 BEGIN;
 \ir ../lib/park.sql
+\ir ../lib/own.sql
 SET LOCAL lock_timeout = '2s';
 SELECT pg_temp.unpark('ticketing', t) FROM unnest(ARRAY['stripe_requests', 'stripe_handoff', 'stripe_inbox']) t;
 
@@ -84,12 +85,7 @@ COMMENT ON COLUMN ticketing.stripe_inbox.payload IS 'As received, values of clie
 COMMENT ON COLUMN ticketing.stripe_inbox.raw_payload IS 'Set instead of payload when the bytes are not text.';
 CREATE INDEX IF NOT EXISTS stripe_inbox_unsettled ON ticketing.stripe_inbox (object_id) WHERE state = 'parked';
 
-ALTER TABLE ticketing.stripe_requests OWNER TO dvnt_ticketing_owner;
-ALTER TABLE ticketing.stripe_handoff OWNER TO dvnt_ticketing_owner;
-ALTER TABLE ticketing.stripe_inbox OWNER TO dvnt_ticketing_owner;
-ALTER TABLE ticketing.stripe_requests ENABLE ROW LEVEL SECURITY;
-ALTER TABLE ticketing.stripe_handoff ENABLE ROW LEVEL SECURITY;
-ALTER TABLE ticketing.stripe_inbox ENABLE ROW LEVEL SECURITY;
+SELECT pg_temp.own_tables('stripe_requests', 'stripe_handoff', 'stripe_inbox');
 GRANT SELECT, INSERT ON public.stripe_customers, public.stripe_events TO dvnt_ticketing_owner;
 
 CREATE OR REPLACE VIEW ticketing.relay_status WITH (security_barrier) AS

@@ -2,6 +2,7 @@
 -- reissue or transfer has replaced; tickets that are suspended; and what was done to tickets.
 BEGIN;
 \ir ../lib/park.sql
+\ir ../lib/own.sql
 SET LOCAL lock_timeout = '2s';
 SELECT pg_temp.unpark('ticketing', t) FROM unnest(ARRAY['superseded_codes', 'suspended_tickets', 'ticket_changes']) t;
 
@@ -47,16 +48,7 @@ CREATE TABLE IF NOT EXISTS ticketing.ticket_changes (
 COMMENT ON TABLE ticketing.ticket_changes IS 'What was done to tickets after they were issued, and by whom. Never a code.';
 CREATE INDEX IF NOT EXISTS ticket_changes_ticket ON ticketing.ticket_changes (ticket_id, id);
 
-DO $$
-DECLARE
-  name text;
-BEGIN
-  FOREACH name IN ARRAY ARRAY['superseded_codes', 'suspended_tickets', 'ticket_changes'] LOOP
-    EXECUTE format('ALTER TABLE ticketing.%I OWNER TO dvnt_ticketing_owner', name);
-    EXECUTE format('ALTER TABLE ticketing.%I ENABLE ROW LEVEL SECURITY', name);
-  END LOOP;
-END
-$$;
+SELECT pg_temp.own_tables('superseded_codes', 'suspended_tickets', 'ticket_changes');
 GRANT INSERT, UPDATE (status, user_id, checked_in_at, checked_in_by, qr_payload, qr_token) ON public.tickets TO dvnt_ticketing_owner;
 
 COMMIT;

@@ -12,7 +12,7 @@ BEGIN
   END IF;
 END
 $$;
-DROP VIEW IF EXISTS ticketing.door_progress;
+DROP VIEW IF EXISTS ticketing.door_progress, ticketing.last_movements;
 DROP FUNCTION IF EXISTS ticketing.follow_door_state(), ticketing.stamp_co_organizer(), ticketing.record_co_organizer(), ticketing.has_event_permission(integer, text, text), ticketing.role_permits(text, jsonb, text);
 SELECT pg_temp.park('ticketing', t) FROM unnest(ARRAY['checkins', 'event_gates', 'door_devices', 'door_manifests', 'door_states', 'event_co_organizers', 'co_organizer_changes']) t;
 COMMIT;

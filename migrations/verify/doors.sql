@@ -11,4 +11,5 @@ SELECT 1 / count(*) FROM pg_trigger WHERE tgrelid = 'public.tickets'::regclass A
 SELECT 1 / count(*) FROM pg_trigger WHERE tgrelid = 'public.tickets'::regclass AND tgname = 'dvnt_follow_door_change';
 SELECT 1 / (count(*) = 3)::integer FROM pg_trigger WHERE tgrelid = 'ticketing.event_co_organizers'::regclass AND tgname IN ('dvnt_stamp_change', 'dvnt_record_change', 'dvnt_record_truncate');
 SELECT event_id, gate, admitted, inside, remaining, duplicates, refused, scans_per_minute, last_scan_at FROM ticketing.door_progress WHERE false;
+SELECT ticket_id, result, gate FROM ticketing.last_movements WHERE false;
 ROLLBACK;
