@@ -1,6 +1,6 @@
 -- The doors' settings, what is undone, devices and manifests, and the scenarios of scans that were made offline.
 \ir support/setup.sql
-SELECT plan(115);
+SELECT plan(118);
 
 CREATE TEMP TABLE venue AS
 SELECT event, make_tier(event, 0) AS tier, make_tier(event, 0) AS vip FROM (SELECT make_event(make_host('doors_host')) AS event) e;
@@ -8,12 +8,6 @@ CREATE TEMP TABLE elsewhere AS SELECT event, make_tier(event, 0) AS tier FROM (S
 INSERT INTO ticketing.event_co_organizers (event_id, user_id, role, status, invited_by, changed_at)
 SELECT event, 'doors_' || role, role, 'accepted', 'doors_host', ticketing.clock() - interval '1 day' FROM venue, unnest(ARRAY['viewer', 'scanner', 'editor', 'admin']) role;
 
-CREATE FUNCTION claim(buyer text, tier uuid, n integer DEFAULT 1) RETURNS SETOF uuid LANGUAGE sql AS $$
-  SELECT (t ->> 'ticket_id')::uuid FROM public.ticket_types k, jsonb_array_elements(ticketing.claim_free_tickets(buyer, k.event_id, items(claim.tier, n)) -> 'tickets') t WHERE k.id = claim.tier
-$$;
-CREATE FUNCTION code(ticket uuid) RETURNS text LANGUAGE sql AS $$ SELECT qr_payload FROM public.tickets WHERE id = ticket $$;
-CREATE FUNCTION token(ticket uuid) RETURNS text LANGUAGE sql AS $$ SELECT qr_token FROM public.tickets WHERE id = ticket $$;
-CREATE FUNCTION status(ticket uuid) RETURNS text LANGUAGE sql AS $$ SELECT t.status FROM public.tickets t WHERE id = ticket $$;
 CREATE FUNCTION check_in(code text, by text DEFAULT 'doors_host', device text DEFAULT NULL, gate text DEFAULT NULL, direction text DEFAULT 'in', force boolean DEFAULT false) RETURNS text LANGUAGE sql AS
 $$ SELECT ticketing.check_in(code, event, by, device, gen_random_uuid(), NULL, gate, direction, force) ->> 'result' FROM venue $$;
 -- A scan as a device uploads it, made so long ago by the device's clock, which is so far ahead.
@@ -109,6 +103,11 @@ SELECT is(results(upload('d1', jsonb_build_array((SELECT scans -> 0 FROM mixed),
 SELECT is(attempt(format('SELECT ticketing.sync_checkins(%s, ''doors_host'', ''d1'', now(), %L)', event, scans)), 'PT400 bad_request', '26. no batch: ' || left(scans, 20)) FROM venue,
   (VALUES ('{}'), ('7'), ((SELECT jsonb_agg(n)::text FROM generate_series(1, 10001) n))) v (scans);
 SELECT is(results(upload('d1', '[]')), NULL, '26. an empty one is fine');
+SELECT is(results(upload('d1', jsonb_build_array(offline('x', '0', more => '{"scanned_at": "294276-12-31"}'), offline('x', '0', more => '{"scanned_at": "infinity"}'), offline('x', '1 minute')), '-1 day')),
+  'error bad_request, error bad_request, malformed ["clock"]', '26. a time that is none when it is corrected is the scan''s error');
+SELECT is(attempt(format('SELECT ticketing.sync_checkins(%s, ''doors_host'', %L, now(), ''[]'')', event, repeat('d', 256))), 'PT400 bad_request', '26. a device id that is too long') FROM venue;
+SELECT is(results(upload('d1', (SELECT jsonb_agg(offline('x', '1 minute', more => jsonb_build_object('scanned_by', who))) FROM unnest(ARRAY['doors_viewer', 'doors_host', 'stranger', 'doors_admin', 'doors_host']) who))), 'not_allowed, malformed, not_allowed, malformed, malformed',
+  '26. each scan by its own operator');
 
 -- ---- 27: refunded meanwhile
 

@@ -32,9 +32,9 @@ GRANT USAGE ON SCHEMA test TO PUBLIC;
 
 -- A ticket, a scan of it, and one that is suspended, whoever asks.
 CREATE FUNCTION a_ticket(event integer, tier uuid) RETURNS uuid LANGUAGE sql SECURITY DEFINER AS
-$$ SELECT (ticketing.claim_free_tickets(gen_random_uuid()::text, event, items(tier, 1)) #>> '{tickets,0,ticket_id}')::uuid $$;
+$$ SELECT claim(gen_random_uuid()::text, tier) $$;
 CREATE FUNCTION a_scan(event integer, tier uuid) RETURNS uuid LANGUAGE sql SECURITY DEFINER AS
-$$ SELECT (ticketing.check_in(t #>> '{tickets,0,qr_payload}', event, 'roles_host') ->> 'checkin_id')::uuid FROM ticketing.claim_free_tickets(gen_random_uuid()::text, event, items(tier, 1)) t $$;
+$$ SELECT (ticketing.check_in(code(claim(gen_random_uuid()::text, tier)), event, 'roles_host') ->> 'checkin_id')::uuid $$;
 CREATE FUNCTION a_suspended_ticket(event integer, tier uuid) RETURNS uuid LANGUAGE sql SECURITY DEFINER AS
 $$ SELECT (ticketing.suspend_ticket(a_ticket(event, tier), 'roles_host', 'x') ->> 'ticket_id')::uuid $$;
 SELECT ticketing.enrol_door_device(event, 'roles_host', 'd1') FROM world \g /dev/null

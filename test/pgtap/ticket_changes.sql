@@ -4,11 +4,6 @@ SELECT plan(68);
 
 CREATE TEMP TABLE shop AS
 SELECT event, make_tier(event, 0, 10, 2) AS tier, make_tier(event, 0, NULL) AS open_tier FROM (SELECT make_event(make_host('changes_host'), 12) AS event) e;
-CREATE FUNCTION claim(buyer text, tier uuid, n integer) RETURNS SETOF uuid LANGUAGE sql AS
-$$ SELECT (t ->> 'ticket_id')::uuid FROM shop, jsonb_array_elements(ticketing.claim_free_tickets(buyer, event, items(claim.tier, n)) -> 'tickets') t $$;
-CREATE FUNCTION code(ticket uuid) RETURNS text LANGUAGE sql AS $$ SELECT qr_payload FROM public.tickets WHERE id = ticket $$;
-CREATE FUNCTION token(ticket uuid) RETURNS text LANGUAGE sql AS $$ SELECT qr_token FROM public.tickets WHERE id = ticket $$;
-CREATE FUNCTION status(ticket uuid) RETURNS text LANGUAGE sql AS $$ SELECT t.status FROM public.tickets t WHERE id = ticket $$;
 CREATE FUNCTION scan(code text) RETURNS text LANGUAGE sql AS $$ SELECT ticketing.check_in(code, event, 'changes_host') ->> 'result' FROM shop $$;
 CREATE FUNCTION changes(ticket uuid) RETURNS text LANGUAGE sql AS $$ SELECT string_agg(change || ' by ' || actor, ', ' ORDER BY id) FROM ticketing.ticket_changes WHERE ticket_id = ticket $$;
 INSERT INTO ticketing.event_co_organizers (event_id, user_id, role, status, invited_by)

@@ -76,9 +76,9 @@ make_folder keys 700
 file=$DVNT_CLUSTER/keys/ticket.keys
 one='marker-of-the-file-one-0123456789-0123456789'
 two='marker-of-the-file-two-0123456789-0123456789'
-stub='marker-of-the-file-stub'
+short='marker-of-the-short-one'
 # Not even their beginnings.
-for secret in "$one" "$two" "$stub"; do in_other_forms "$secret" | cut -c 1-22; done >>"$scraps/secrets"
+for secret in "$one" "$two" "$short"; do in_other_forms "$secret" | cut -c 1-22; done >>"$scraps/secrets"
 open_session old
 # everyone WHAT: every call, in a new session and in one that stays; what they say is in $scraps/said
 everyone() {
@@ -112,8 +112,8 @@ break_it() {
 break_it 'an id occurs twice' "$(key 1 "$one")" "$(key 1 "$two")"
 break_it 'a secret is not base64' "$(key 1 "$one")" "2:$two"
 break_it 'a line has no id' "$(key 1 "$one")" "$(base64_of "$two")"
-break_it 'a secret is short' "$(key 1 "$one")" "$(key 2 "$stub")"
-break_it 'no line makes sense' "$one" "$two" "$stub"
+break_it 'a secret is short' "$(key 1 "$one")" "$(key 2 "$short")"
+break_it 'no line makes sense' "$one" "$two" "$short"
 chmod 640 "$file"
 reload
 everyone 'others have access'

@@ -85,6 +85,14 @@ $$ SELECT (ticketing.hold_tickets(buyer, event, items, ttl) ->> 'reservation_id'
 CREATE FUNCTION available(tier uuid) RETURNS integer LANGUAGE sql AS
 $$ SELECT a.available FROM public.ticket_types t, ticketing.availability(t.event_id) a WHERE t.id = tier AND a.ticket_type_id = tier $$;
 
+-- Tickets of a free tier: their ids, and what is to be seen of one.
+CREATE FUNCTION claim(buyer text, tier uuid, n integer DEFAULT 1) RETURNS SETOF uuid LANGUAGE sql AS $$
+  SELECT (t ->> 'ticket_id')::uuid FROM public.ticket_types k, jsonb_array_elements(ticketing.claim_free_tickets(buyer, k.event_id, items(claim.tier, n)) -> 'tickets') t WHERE k.id = claim.tier
+$$;
+CREATE FUNCTION code(ticket uuid) RETURNS text LANGUAGE sql AS $$ SELECT qr_payload FROM public.tickets WHERE id = ticket $$;
+CREATE FUNCTION token(ticket uuid) RETURNS text LANGUAGE sql AS $$ SELECT qr_token FROM public.tickets WHERE id = ticket $$;
+CREATE FUNCTION status(ticket uuid) RETURNS text LANGUAGE sql AS $$ SELECT t.status FROM public.tickets t WHERE id = ticket $$;
+
 -- Moves the engine's clock, for the rest of the transaction.
 CREATE FUNCTION later(by interval) RETURNS void LANGUAGE sql AS $$
   SELECT set_config('dvnt_ticketing.test_clock_offset',
