@@ -77,6 +77,16 @@ answer_time(Answer *answer, const char *key, TimestampTz value)
 	answer_text(answer, key, buffer);
 }
 
+/* A timestamp of a row of the last statement; NULL becomes null. */
+void
+answer_row_time(Answer *answer, const char *key, uint64 row, int column)
+{
+	if (row_is_null(row, column))
+		answer_null(answer, key);
+	else
+		answer_time(answer, key, DatumGetTimestampTz(row_datum(row, column)));
+}
+
 void
 answer_null(Answer *answer, const char *key)
 {

@@ -222,8 +222,7 @@ load_event(Cart *cart, Snapshot snapshot)
 	Datum		value;
 
 	if (!row_find(&scan, &events, 0, snapshot, &key, 1))
-		refuse(NOT_FOUND, psprintf("\"event_id\": %d", cart->event_id), NULL,
-			   "event %d does not exist", cart->event_id);
+		refuse_unknown_event(cart->event_id);
 	value = row_scan_value(&scan, EVENT_TICKETING_ENABLED, &isnull);
 	cart->ticketing_enabled = isnull || DatumGetBool(value);
 	(void) row_scan_value(&scan, EVENT_MAX_ATTENDEES, &isnull);

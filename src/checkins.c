@@ -49,9 +49,7 @@ KEPT_PLAN(is_superseded,
 KEPT_PLAN(is_suspended,
 		  "SELECT FROM ticketing.suspended_tickets WHERE ticket_id = $1", UUIDOID);
 KEPT_PLAN(last_movement,
-		  "SELECT result, gate FROM ticketing.checkins "
-		  "WHERE ticket_id = $1 AND moved AND result IN ('admitted', 'exited') AND undone_at IS NULL "
-		  "ORDER BY happened_at DESC, coalesce(device_id, '') COLLATE \"C\" DESC, coalesce(scan_id, id) DESC LIMIT 1",
+		  "SELECT result, gate FROM ticketing.last_movements WHERE ticket_id = $1",
 		  UUIDOID);
 KEPT_PLAN(admit_again,
 		  "UPDATE public.tickets SET checked_in_at = $2, checked_in_by = $3 WHERE id = $1",
@@ -111,13 +109,9 @@ answer_again(void)
 	answer_uuid(&answer, "ticket_id", row_is_null(0, 7) ? NULL : DatumGetUUIDP(row_datum(0, 7)));
 	if (!row_is_null(0, 8) && strcmp(result, "superseded") != 0)
 		answer_uuid(&answer, "ticket_type_id", DatumGetUUIDP(row_datum(0, 8)));
-	if (row_is_null(0, 9))
-		answer_null(&answer, "admitted_at");
-	else
-	{
-		answer_time(&answer, "admitted_at", DatumGetTimestampTz(row_datum(0, 9)));
+	answer_row_time(&answer, "admitted_at", 0, 9);
+	if (!row_is_null(0, 9))
 		answer_text(&answer, "admitted_by", row_text(0, 10));
-	}
 	return answer_jsonb(&answer);
 }
 
@@ -146,10 +140,10 @@ judge_door(DoorScan *scan)
 	text_or_null(scan->device_id, &nulls[2]), text_or_null(scan->gate, &nulls[3])};
 	bool		hosts;
 	bool		leads;
+	DoorHours	hours;
 
 	if (run_latest(&read_door, values, nulls) == 0)
-		refuse(NOT_FOUND, psprintf("\"event_id\": %d", scan->event_id), NULL,
-			   "event %d does not exist", scan->event_id);
+		refuse_unknown_event(scan->event_id);
 	hosts = DatumGetBool(row_datum(0, 1));
 	scan->reentry = DatumGetBool(row_datum(0, 4));
 	leads = hosts || DatumGetBool(row_datum(0, 6));
@@ -158,9 +152,10 @@ judge_door(DoorScan *scan)
 	scan->forced = scan->force;
 	if (scan->forced || strcmp(scan->direction, "out") == 0)
 		return NULL;
-	if (!row_is_null(0, 2) && scan->now < DatumGetTimestampTz(row_datum(0, 2)))
+	hours = row_hours(2);
+	if (too_early(&hours, scan->now))
 		return "too_early";
-	if (!row_is_null(0, 3) && scan->now >= DatumGetTimestampTz(row_datum(0, 3)))
+	if (too_late(&hours, scan->now))
 		return "too_late";
 	scan->no_gate = DatumGetBool(row_datum(0, 8)) && !DatumGetBool(row_datum(0, 9));
 	scan->some_tiers = !row_is_null(0, 10);

@@ -278,13 +278,9 @@ answer_scan(StringInfo json, const OfflineScan *scan, uint64 row)
 	answer_text(&answer, "result", result);
 	answer_uuid(&answer, "checkin_id", DatumGetUUIDP(row_datum(row, 6)));
 	answer_uuid(&answer, "ticket_id", row_is_null(row, 7) ? NULL : DatumGetUUIDP(row_datum(row, 7)));
-	if (row_is_null(row, 8))
-		answer_null(&answer, "admitted_at");
-	else
-	{
-		answer_time(&answer, "admitted_at", DatumGetTimestampTz(row_datum(row, 8)));
+	answer_row_time(&answer, "admitted_at", row, 8);
+	if (!row_is_null(row, 8))
 		answer_text(&answer, "admitted_by", row_text(row, 9));
-	}
 	answer_raw(&answer, "flags", row_text(row, 10));
 	appendStringInfoString(json, answer_end(&answer));
 }

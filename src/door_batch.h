@@ -52,14 +52,19 @@ typedef struct OfflineScan
 	int			flags;
 } OfflineScan;
 
-/* Whether somebody might scan, from when to when. */
+typedef struct AuthorityChange
+{
+	TimestampTz at;
+	bool		permitted;		/* from then on */
+} AuthorityChange;
+
+/* When somebody might scan. The name comes first, as bsearch wants it. */
 typedef struct Authority
 {
 	const char *user_id;
 	bool		hosts;
 	int			count;
-	TimestampTz *since;
-	bool	   *permitted;
+	AuthorityChange *changes;	/* by time */
 } Authority;
 
 typedef struct Gate
@@ -97,19 +102,16 @@ typedef struct Batch
 	TimestampTz now;
 	int64		offset;			/* of the server's clock against the device's, microseconds */
 	char	   *host_id;
-	bool		has_open;
-	TimestampTz open;
-	bool		has_close;
-	TimestampTz close;
+	DoorHours	hours;
 	bool		reentry;
 	bool		device_revoked;
 	TimestampTz device_revoked_at;
 	int			gate_count;
 	Gate	   *gates;
 	int			authority_count;
-	Authority  *authorities;
+	Authority  *authorities;	/* by name */
 	int			manifest_count;
-	ManifestTimes *manifests;
+	ManifestTimes *manifests;	/* by id */
 	int			ticket_count;
 	LockedTicket *tickets;		/* by id */
 	int			count;

@@ -2,7 +2,7 @@
  * door_manifest.c
  *		What a device at the door is given: the event's tickets as hashes of
  *		their codes, what has changed since it last asked, the public keys of
- *		suite 2. And the devices themselves: enrolled, revoked, listed.
+ *		suite 2.
  *
  * A cursor is "epoch:n". All transactions below n had ended when it was made,
  * so whatever commits later, however late, is in an increment from n on; a row
@@ -10,15 +10,14 @@
  * only: the epoch names that, and another epoch gets everything anew.
  *
  * Reads public.tickets, ticketing.event_settings, event_gates, door_states,
- * checkins, superseded_codes and suspended_tickets; writes door_devices and
- * door_manifests. Takes no lock that others wait for.
+ * last_movements, superseded_codes and suspended_tickets; writes door_manifests
+ * and, by door_devices.c, door_devices. Takes no lock that others wait for.
  */
 #include "postgres.h"
 
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "common/base64.h"
-#include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -28,28 +27,7 @@
 #include "dvnt_ticketing.h"
 
 #define EPOCH_CHARS 16
-#define DEVICE_ID_MAX_BYTES 255
 
-KEPT_PLAN(enrol_device,
-		  "INSERT INTO ticketing.door_devices (event_id, device_id, name, enrolled_by, enrolled_at) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
-		  INT4OID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID);
-KEPT_PLAN(enrol_again,
-		  "UPDATE ticketing.door_devices SET name = coalesce($3, name), enrolled_by = $4, enrolled_at = $5, revoked_at = NULL, revoked_by = NULL "
-		  "WHERE event_id = $1 AND device_id = $2 AND (revoked_at IS NOT NULL OR $3 IS NOT NULL)",
-		  INT4OID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID);
-KEPT_PLAN(revoke_device,
-		  "UPDATE ticketing.door_devices SET revoked_at = coalesce(revoked_at, $3), revoked_by = coalesce(revoked_by, $4) WHERE event_id = $1 AND device_id = $2",
-		  INT4OID, TEXTOID, TIMESTAMPTZOID, TEXTOID);
-KEPT_PLAN(read_device,
-		  "SELECT name, enrolled_by, enrolled_at, revoked_at, revoked_by FROM ticketing.door_devices WHERE event_id = $1 AND device_id = $2",
-		  INT4OID, TEXTOID);
-KEPT_PLAN(list_devices,
-		  "SELECT d.device_id, d.name, d.enrolled_by, d.enrolled_at, d.revoked_at, d.revoked_by, m.issued_at, c.recorded_at "
-		  "FROM ticketing.door_devices d "
-		  "LEFT JOIN LATERAL (SELECT max(k.issued_at) AS issued_at FROM ticketing.door_manifests k WHERE k.event_id = d.event_id AND k.device_id = d.device_id) m ON true "
-		  "LEFT JOIN (SELECT k.device_id, max(k.recorded_at) AS recorded_at FROM ticketing.checkins k WHERE k.event_id = $1 GROUP BY k.device_id) c USING (device_id) "
-		  "WHERE d.event_id = $1 ORDER BY d.device_id",
-		  INT4OID);
 KEPT_PLAN(read_event,
 		  "SELECT s.doors_open, s.doors_close, s.reentry, pg_snapshot_xmin(pg_current_snapshot())::text, pg_relation_filenode('ticketing.door_states') "
 		  "FROM ticketing.event_settings s WHERE s.event_id = $1",
@@ -60,9 +38,7 @@ KEPT_PLAN(read_gates,
 	"t.qr_payload, t.qr_token, t.status, t.checked_in_at, " \
 	"(SELECT true FROM ticketing.suspended_tickets s WHERE s.ticket_id = t.id), " \
 	"(SELECT string_agg('\"' || c.code_hash || '\"', ', ') FROM ticketing.superseded_codes c WHERE c.ticket_id = t.id), " \
-	"CASE WHEN $2 AND t.status = 'scanned' THEN (SELECT m.result = 'exited' FROM ticketing.checkins m " \
-	"  WHERE m.ticket_id = t.id AND m.moved AND m.result IN ('admitted', 'exited') AND m.undone_at IS NULL " \
-	"  ORDER BY m.happened_at DESC, coalesce(m.device_id, '') COLLATE \"C\" DESC, coalesce(m.scan_id, m.id) DESC LIMIT 1) END "
+	"CASE WHEN $2 AND t.status = 'scanned' THEN (SELECT m.result = 'exited' FROM ticketing.last_movements m WHERE m.ticket_id = t.id) END "
 /* Also tickets that are gone: under suite 2 a device lets in what is genuine and not listed. */
 KEPT_PLAN(read_tickets,
 		  "SELECT t.id, coalesce((SELECT d.version FROM ticketing.door_states d WHERE d.event_id = t.event_id AND d.ticket_id = t.id), 0), t.ticket_type_id, " TICKET_COLUMNS
@@ -83,10 +59,7 @@ KEPT_PLAN(keep_manifest,
 typedef struct DoorEvent
 {
 	int32		event_id;
-	bool		has_open;
-	TimestampTz open;
-	bool		has_close;
-	TimestampTz close;
+	DoorHours	hours;
 	bool		reentry;
 	char	   *cursor;			/* transactions below have ended */
 	char		epoch[EPOCH_CHARS + 1];
@@ -113,13 +86,8 @@ read_door_event(DoorEvent *event)
 	Datum		id = Int32GetDatum(event->event_id);
 
 	if (run_latest(&read_event, &id, NULL) == 0)
-		refuse(NOT_FOUND, psprintf("\"event_id\": %d", event->event_id), NULL, "event %d does not exist", event->event_id);
-	event->has_open = !row_is_null(0, 1);
-	if (event->has_open)
-		event->open = DatumGetTimestampTz(row_datum(0, 1));
-	event->has_close = !row_is_null(0, 2);
-	if (event->has_close)
-		event->close = DatumGetTimestampTz(row_datum(0, 2));
+		refuse_unknown_event(event->event_id);
+	event->hours = row_hours(1);
 	event->reentry = DatumGetBool(row_datum(0, 3));
 	event->cursor = row_text(0, 4);
 	name_epoch(event, DatumGetObjectId(row_datum(0, 5)));
@@ -191,14 +159,7 @@ doors(const DoorEvent *event)
 	}
 	appendStringInfoChar(&gates, ']');
 	answer_begin(&answer);
-	if (event->has_open)
-		answer_time(&answer, "open", event->open);
-	else
-		answer_null(&answer, "open");
-	if (event->has_close)
-		answer_time(&answer, "close", event->close);
-	else
-		answer_null(&answer, "close");
+	answer_hours(&answer, &event->hours, "open", "close");
 	answer_bool(&answer, "reentry", event->reentry);
 	answer_raw(&answer, "gates", gates.data);
 	return answer_end(&answer);
@@ -292,36 +253,6 @@ read_cursor(const char *since, const DoorEvent *event)
 	return strncmp(since, event->epoch, EPOCH_CHARS) == 0 ? colon + 1 : NULL;
 }
 
-static char *
-device_argument(FunctionCallInfo fcinfo, int number)
-{
-	char	   *device_id = text_argument(fcinfo, number, "device_id");
-
-	if (strlen(device_id) > DEVICE_ID_MAX_BYTES)
-		refuse(BAD_REQUEST, "\"argument\": \"device_id\"", NULL, "device_id is longer than %d bytes", DEVICE_ID_MAX_BYTES);
-	return device_id;
-}
-
-/*
- * A device that is new is enrolled by the operator who works with it. Returns
- * whether it was revoked, and since when.
- */
-bool
-enrol_unknown_device(int32 event_id, const char *device_id, const char *actor, TimestampTz now, TimestampTz *revoked_at)
-{
-	Datum		values[5] = {Int32GetDatum(event_id), CStringGetTextDatum(device_id), (Datum) 0, CStringGetTextDatum(actor), TimestampTzGetDatum(now)};
-
-	if (run_latest(&read_device, values, NULL) == 0)
-	{
-		run_latest(&enrol_device, values, "  n  ");
-		run_latest(&read_device, values, NULL);
-	}
-	if (row_is_null(0, 4))
-		return false;
-	*revoked_at = DatumGetTimestampTz(row_datum(0, 4));
-	return true;
-}
-
 PG_FUNCTION_INFO_V1(dvnt_door_manifest);
 
 /* door_manifest(event_id, actor, device_id, since) → jsonb */
@@ -397,111 +328,4 @@ dvnt_door_key(PG_FUNCTION_ARGS)
 	result = SPI_datumTransfer(answer_jsonb(&answer), false, -1);
 	SPI_finish();
 	PG_RETURN_DATUM(result);
-}
-
-/* A device's row, the last one read. */
-static Datum
-device_answer(int32 event_id, const char *device_id)
-{
-	Answer		answer;
-
-	answer_begin(&answer);
-	answer_int(&answer, "event_id", event_id);
-	answer_text(&answer, "device_id", device_id);
-	answer_text(&answer, "name", row_text(0, 1));
-	answer_text(&answer, "enrolled_by", row_text(0, 2));
-	answer_time(&answer, "enrolled_at", DatumGetTimestampTz(row_datum(0, 3)));
-	if (row_is_null(0, 4))
-		answer_null(&answer, "revoked_at");
-	else
-		answer_time(&answer, "revoked_at", DatumGetTimestampTz(row_datum(0, 4)));
-	answer_text(&answer, "revoked_by", row_text(0, 5));
-	return answer_jsonb(&answer);
-}
-
-PG_FUNCTION_INFO_V1(dvnt_enrol_door_device);
-
-/* enrol_door_device(event_id, actor, device_id, name) → jsonb */
-Datum
-dvnt_enrol_door_device(PG_FUNCTION_ARGS)
-{
-	char	   *actor = text_argument(fcinfo, 1, "actor");
-	char	   *device_id = device_argument(fcinfo, 2);
-	char	   *name = optional_text(fcinfo, 3);
-	char		nulls[6] = "     ";
-	Datum		values[5];
-	int32		event_id;
-	Datum		result;
-
-	require_argument(fcinfo, 0, "event_id");
-	event_id = PG_GETARG_INT32(0);
-	begin_command();
-	require_permission(event_id, actor, "scan");
-	values[0] = Int32GetDatum(event_id);
-	values[1] = CStringGetTextDatum(device_id);
-	values[2] = text_or_null(name, &nulls[2]);
-	values[3] = CStringGetTextDatum(actor);
-	values[4] = TimestampTzGetDatum(engine_now());
-	if (run_latest(&enrol_device, values, nulls) == 0)
-	{
-		/* who was revoked comes back by somebody in charge alone */
-		run_latest(&read_device, values, NULL);
-		if (!row_is_null(0, 4))
-			require_permission(event_id, actor, "edit");
-		run_latest(&enrol_again, values, nulls);
-	}
-	run_latest(&read_device, values, NULL);
-	result = SPI_datumTransfer(device_answer(event_id, device_id), false, -1);
-	SPI_finish();
-	PG_RETURN_DATUM(result);
-}
-
-PG_FUNCTION_INFO_V1(dvnt_revoke_door_device);
-
-/* revoke_door_device(event_id, actor, device_id) → jsonb */
-Datum
-dvnt_revoke_door_device(PG_FUNCTION_ARGS)
-{
-	char	   *actor = text_argument(fcinfo, 1, "actor");
-	char	   *device_id = device_argument(fcinfo, 2);
-	Datum		values[4];
-	int32		event_id;
-	Datum		result;
-
-	require_argument(fcinfo, 0, "event_id");
-	event_id = PG_GETARG_INT32(0);
-	begin_command();
-	require_permission(event_id, actor, "edit");
-	values[0] = Int32GetDatum(event_id);
-	values[1] = CStringGetTextDatum(device_id);
-	values[2] = TimestampTzGetDatum(engine_now());
-	values[3] = CStringGetTextDatum(actor);
-	if (run_latest(&revoke_device, values, NULL) == 0)
-		refuse(NOT_FOUND, "\"argument\": \"device_id\"", NULL, "device \"%s\" is not enrolled", device_id);
-	run_latest(&read_device, values, NULL);
-	result = SPI_datumTransfer(device_answer(event_id, device_id), false, -1);
-	SPI_finish();
-	PG_RETURN_DATUM(result);
-}
-
-PG_FUNCTION_INFO_V1(dvnt_list_door_devices);
-
-/* list_door_devices(event_id, actor) → rows */
-Datum
-dvnt_list_door_devices(PG_FUNCTION_ARGS)
-{
-	char	   *actor = text_argument(fcinfo, 1, "actor");
-	Datum		event;
-
-	require_argument(fcinfo, 0, "event_id");
-	event = Int32GetDatum(PG_GETARG_INT32(0));
-	InitMaterializedSRF(fcinfo, 0);
-	begin_command();
-	begin_reading();
-	require_permission(PG_GETARG_INT32(0), actor, "view");
-	run_stable(&list_devices, &event, NULL);
-	rows_to_result(fcinfo);
-	end_reading();
-	SPI_finish();
-	return (Datum) 0;
 }

@@ -21,7 +21,7 @@ KEPT_PLAN(change_settings,
 		  "  doors_close = CASE WHEN $2 ? 'doors_close' THEN ($2 ->> 'doors_close')::timestamptz ELSE doors_close END, "
 		  "  reentry = coalesce(($2 ->> 'reentry')::boolean, reentry), "
 		  "  suite = coalesce(($2 ->> 'suite')::smallint, suite) "
-		  "WHERE event_id = $1 RETURNING doors_open, doors_close, reentry, suite, doors_open >= doors_close",
+		  "WHERE event_id = $1 RETURNING doors_open, doors_close, reentry, suite",
 		  INT4OID, JSONBOID);
 KEPT_PLAN(odd_setting,
 		  "SELECT key FROM jsonb_each($1) WHERE CASE key "
@@ -54,6 +54,44 @@ KEPT_PLAN(read_progress,
 		  "SELECT gate, admitted, inside, remaining, duplicates, refused, scans_per_minute, last_scan_at FROM ticketing.door_progress WHERE event_id = $1 ORDER BY gate NULLS FIRST",
 		  INT4OID);
 
+/* The hours in two columns of the last statement's first row. */
+DoorHours
+row_hours(int column)
+{
+	DoorHours	hours = {.has_open = !row_is_null(0, column), .has_close = !row_is_null(0, column + 1)};
+
+	if (hours.has_open)
+		hours.open = DatumGetTimestampTz(row_datum(0, column));
+	if (hours.has_close)
+		hours.close = DatumGetTimestampTz(row_datum(0, column + 1));
+	return hours;
+}
+
+bool
+too_early(const DoorHours *hours, TimestampTz at)
+{
+	return hours->has_open && at < hours->open;
+}
+
+bool
+too_late(const DoorHours *hours, TimestampTz at)
+{
+	return hours->has_close && at >= hours->close;
+}
+
+void
+answer_hours(Answer *answer, const DoorHours *hours, const char *open_key, const char *close_key)
+{
+	if (hours->has_open)
+		answer_time(answer, open_key, hours->open);
+	else
+		answer_null(answer, open_key);
+	if (hours->has_close)
+		answer_time(answer, close_key, hours->close);
+	else
+		answer_null(answer, close_key);
+}
+
 PG_FUNCTION_INFO_V1(dvnt_save_door_settings);
 
 /* save_door_settings(event_id, actor, settings) → jsonb */
@@ -64,10 +102,7 @@ dvnt_save_door_settings(PG_FUNCTION_ARGS)
 	int32		event_id;
 	Datum		values[2];
 	Answer		answer;
-	bool		has_open;
-	bool		has_close;
-	TimestampTz open = 0;
-	TimestampTz close = 0;
+	DoorHours	hours;
 	bool		reentry;
 	int16		suite;
 	Datum		result;
@@ -87,15 +122,10 @@ dvnt_save_door_settings(PG_FUNCTION_ARGS)
 			   "setting \"%s\" is unknown or has no value that it can have", row_text(0, 1));
 	declare_lock(RANK_SHAPE);
 	run_latest(&change_settings, values, NULL);
-	has_open = !row_is_null(0, 1);
-	if (has_open)
-		open = DatumGetTimestampTz(row_datum(0, 1));
-	has_close = !row_is_null(0, 2);
-	if (has_close)
-		close = DatumGetTimestampTz(row_datum(0, 2));
+	hours = row_hours(1);
 	reentry = DatumGetBool(row_datum(0, 3));
 	suite = DatumGetInt16(row_datum(0, 4));
-	if (has_open && has_close && DatumGetBool(row_datum(0, 5)))
+	if (hours.has_open && too_late(&hours, hours.open))
 		refuse(BAD_REQUEST, "\"argument\": \"settings\"", NULL, "doors would close before they open");
 	if (json_object_at(PG_GETARG_JSONB_P(2), JSON_PATH("gates")) != NULL)
 	{
@@ -108,14 +138,7 @@ dvnt_save_door_settings(PG_FUNCTION_ARGS)
 	run_latest(&gates_of, values, NULL);
 	answer_begin(&answer);
 	answer_int(&answer, "event_id", event_id);
-	if (has_open)
-		answer_time(&answer, "doors_open", open);
-	else
-		answer_null(&answer, "doors_open");
-	if (has_close)
-		answer_time(&answer, "doors_close", close);
-	else
-		answer_null(&answer, "doors_close");
+	answer_hours(&answer, &hours, "doors_open", "doors_close");
 	answer_bool(&answer, "reentry", reentry);
 	answer_int(&answer, "suite", suite);
 	answer_raw(&answer, "gates", row_text(0, 1));
@@ -124,33 +147,13 @@ dvnt_save_door_settings(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(result);
 }
 
-/* Rows about an event for somebody who may view it. */
-static Datum
-event_rows(FunctionCallInfo fcinfo, KeptPlan *plan)
-{
-	char	   *actor = text_argument(fcinfo, 1, "actor");
-	Datum		event;
-
-	require_argument(fcinfo, 0, "event_id");
-	event = Int32GetDatum(PG_GETARG_INT32(0));
-	InitMaterializedSRF(fcinfo, 0);
-	begin_command();
-	begin_reading();
-	require_permission(PG_GETARG_INT32(0), actor, "view");
-	run_stable(plan, &event, NULL);
-	rows_to_result(fcinfo);
-	end_reading();
-	SPI_finish();
-	return (Datum) 0;
-}
-
 PG_FUNCTION_INFO_V1(dvnt_door_conflicts);
 
 /* door_conflicts(event_id, actor) → rows */
 Datum
 dvnt_door_conflicts(PG_FUNCTION_ARGS)
 {
-	return event_rows(fcinfo, &list_conflicts);
+	return rows_about_event(fcinfo, &list_conflicts);
 }
 
 PG_FUNCTION_INFO_V1(dvnt_door_progress);
@@ -159,5 +162,5 @@ PG_FUNCTION_INFO_V1(dvnt_door_progress);
 Datum
 dvnt_door_progress(PG_FUNCTION_ARGS)
 {
-	return event_rows(fcinfo, &read_progress);
+	return rows_about_event(fcinfo, &read_progress);
 }

@@ -14,6 +14,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "common/int.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 
@@ -26,21 +27,21 @@ KEPT_PLAN(read_door,
 KEPT_PLAN(read_gates,
 		  "SELECT gate, ticket_type_ids FROM ticketing.event_gates WHERE event_id = $1", INT4OID);
 KEPT_PLAN(read_authority,
-		  "SELECT changed_at, coalesce(status = 'accepted' AND ticketing.role_permits(role, permissions, 'scan'), false) "
-		  "FROM ticketing.co_organizer_changes WHERE event_id = $1 AND user_id = $2 ORDER BY changed_at, id",
-		  INT4OID, TEXTOID);
+		  "SELECT user_id, changed_at, coalesce(status = 'accepted' AND ticketing.role_permits(role, permissions, 'scan'), false) "
+		  "FROM ticketing.co_organizer_changes WHERE event_id = $1 AND user_id = ANY ($2) ORDER BY user_id COLLATE \"C\", changed_at, id",
+		  INT4OID, TEXTARRAYOID);
 KEPT_PLAN(read_manifests,
-		  "SELECT manifest_id, issued_at, expires_at FROM ticketing.door_manifests WHERE manifest_id = ANY ($1) AND event_id = $2",
+		  "SELECT manifest_id, issued_at, expires_at FROM ticketing.door_manifests WHERE manifest_id = ANY ($1) AND event_id = $2 ORDER BY manifest_id",
 		  UUIDARRAYOID, INT4OID);
 KEPT_PLAN(find_tokens,
-		  "SELECT qr_token, id FROM public.tickets WHERE qr_token = ANY ($1)", TEXTARRAYOID);
+		  "SELECT qr_token, id, event_id, NULL::timestamptz FROM public.tickets WHERE qr_token = ANY ($1) ORDER BY qr_token COLLATE \"C\"", TEXTARRAYOID);
 KEPT_PLAN(lock_tickets,
 		  "SELECT id, event_id, ticket_type_id, status, qr_payload, qr_token FROM public.tickets WHERE id = ANY ($1) ORDER BY id FOR NO KEY UPDATE",
 		  UUIDARRAYOID);
 KEPT_PLAN(find_suspended,
 		  "SELECT ticket_id FROM ticketing.suspended_tickets WHERE ticket_id = ANY ($1)", UUIDARRAYOID);
 KEPT_PLAN(find_superseded,
-		  "SELECT code_hash, ticket_id, superseded_at, event_id FROM ticketing.superseded_codes WHERE code_hash = ANY ($1)", TEXTARRAYOID);
+		  "SELECT code_hash, ticket_id, event_id, superseded_at FROM ticketing.superseded_codes WHERE code_hash = ANY ($1) ORDER BY code_hash COLLATE \"C\"", TEXTARRAYOID);
 
 /*-- what is known about the door --*/
 
@@ -51,14 +52,9 @@ load_door(Batch *batch)
 	uint64		rows;
 
 	if (run_latest(&read_door, &event, NULL) == 0)
-		refuse(NOT_FOUND, psprintf("\"event_id\": %d", batch->event_id), NULL, "event %d does not exist", batch->event_id);
+		refuse_unknown_event(batch->event_id);
 	batch->host_id = row_text(0, 1);
-	batch->has_open = !row_is_null(0, 2);
-	if (batch->has_open)
-		batch->open = DatumGetTimestampTz(row_datum(0, 2));
-	batch->has_close = !row_is_null(0, 3);
-	if (batch->has_close)
-		batch->close = DatumGetTimestampTz(row_datum(0, 3));
+	batch->hours = row_hours(2);
 	batch->reentry = DatumGetBool(row_datum(0, 4));
 
 	rows = run_latest(&read_gates, &event, NULL);
@@ -79,43 +75,67 @@ load_door(Batch *batch)
 	}
 }
 
-/* When a user might scan at the event; each is asked about once. */
-static Authority *
-authority_of(Batch *batch, const char *user_id)
+static int
+compare_names(const void *a, const void *b)
 {
-	Authority  *found;
-	Datum		values[2];
-	uint64		rows;
+	return strcmp(*(const char *const *) a, *(const char *const *) b);
+}
 
-	for (int i = 0; i < batch->authority_count; i++)
-		if (strcmp(batch->authorities[i].user_id, user_id) == 0)
-			return &batch->authorities[i];
-	if (batch->authorities == NULL)
-		batch->authorities = palloc0(sizeof(Authority) * (batch->count + 1));
-	found = &batch->authorities[batch->authority_count++];
-	found->user_id = user_id;
-	found->hosts = batch->host_id != NULL && strcmp(batch->host_id, user_id) == 0;
-	if (found->hosts)
-		return found;
-	values[0] = Int32GetDatum(batch->event_id);
-	values[1] = CStringGetTextDatum(user_id);
-	rows = run_latest(&read_authority, values, NULL);
-	found->since = palloc(sizeof(TimestampTz) * (rows + 1));
-	found->permitted = palloc(sizeof(bool) * (rows + 1));
-	found->count = (int) rows;
-	for (uint64 row = 0; row < rows; row++)
+/* Finds out when whoever uploads and each operator might scan at the event. */
+static void
+load_authorities(Batch *batch)
+{
+	const char **names = palloc(sizeof(char *) * (batch->count + 1));
+	Datum	   *users;
+	int			count = 0;
+	Datum		values[2];
+	AuthorityChange *changes;
+	uint64		rows;
+	uint64		row = 0;
+
+	names[count++] = batch->uploaded_by;
+	for (int i = 0; i < batch->count; i++)
+		if (batch->scans[i].error == NULL)
+			names[count++] = batch->scans[i].scanned_by;
+	qsort(names, count, sizeof(char *), compare_names);
+	batch->authorities = palloc0(sizeof(Authority) * count);
+	users = palloc(sizeof(Datum) * count);
+	for (int i = 0; i < count; i++)
 	{
-		found->since[row] = DatumGetTimestampTz(row_datum(row, 1));
-		found->permitted[row] = DatumGetBool(row_datum(row, 2));
+		Authority  *authority = &batch->authorities[batch->authority_count];
+
+		if (i > 0 && strcmp(names[i - 1], names[i]) == 0)
+			continue;
+		authority->user_id = names[i];
+		authority->hosts = batch->host_id != NULL && strcmp(batch->host_id, names[i]) == 0;
+		users[batch->authority_count++] = CStringGetTextDatum(names[i]);
 	}
-	return found;
+
+	values[0] = Int32GetDatum(batch->event_id);
+	values[1] = text_array(users, batch->authority_count);
+	rows = run_latest(&read_authority, values, NULL);
+	changes = palloc(sizeof(AuthorityChange) * (rows + 1));
+	for (int i = 0; i < batch->authority_count; i++)
+	{
+		Authority  *authority = &batch->authorities[i];
+
+		authority->changes = &changes[row];
+		for (; row < rows && strcmp(row_text(row, 1), authority->user_id) == 0; row++, authority->count++)
+			changes[row] = (AuthorityChange) {DatumGetTimestampTz(row_datum(row, 2)), DatumGetBool(row_datum(row, 3))};
+	}
+}
+
+static const Authority *
+authority_of(const Batch *batch, const char *user_id)
+{
+	return bsearch(&user_id, batch->authorities, batch->authority_count, sizeof(Authority), compare_names);
 }
 
 static bool
 might_ever_scan(const Authority *authority)
 {
 	for (int i = 0; i < authority->count; i++)
-		if (authority->permitted[i])
+		if (authority->changes[i].permitted)
 			return true;
 	return authority->hosts;
 }
@@ -125,26 +145,26 @@ might_scan_at(const Authority *authority, TimestampTz at)
 {
 	bool		permitted = authority->hosts;
 
-	for (int i = 0; i < authority->count && authority->since[i] <= at; i++)
-		permitted = authority->permitted[i];
+	for (int i = 0; i < authority->count && authority->changes[i].at <= at; i++)
+		permitted = authority->changes[i].permitted;
 	return permitted;
 }
 
 static void
 load_manifests(Batch *batch)
 {
-	Datum	   *ids = palloc(sizeof(Datum) * (batch->count + 1));
+	pg_uuid_t  *ids = palloc(sizeof(pg_uuid_t) * (batch->count + 1));
 	int			count = 0;
 	Datum		values[2];
 	uint64		rows;
 
 	for (int i = 0; i < batch->count; i++)
-		if (batch->scans[i].error == NULL && batch->scans[i].has_manifest &&
-			(count == 0 || memcmp(DatumGetUUIDP(ids[count - 1])->data, batch->scans[i].manifest_id.data, UUID_LEN) != 0))
-			ids[count++] = UUIDPGetDatum(&batch->scans[i].manifest_id);
+		if (batch->scans[i].error == NULL && batch->scans[i].has_manifest)
+			ids[count++] = batch->scans[i].manifest_id;
+	count = unique_uuids(ids, count);
 	if (count == 0)
 		return;
-	values[0] = uuid_array(ids, count);
+	values[0] = array_of_uuids(ids, count);
 	values[1] = Int32GetDatum(batch->event_id);
 	rows = run_latest(&read_manifests, values, NULL);
 	batch->manifests = palloc(sizeof(ManifestTimes) * (rows + 1));
@@ -160,20 +180,23 @@ load_manifests(Batch *batch)
 /*
  * The scan's time by the server's clock: corrected by the offset that the
  * device reports, not before the manifest that it was made with, and not later
- * than now.
+ * than now. A time that is none then is the scan's error.
  */
 static void
 correct_time(const Batch *batch, OfflineScan *scan)
 {
-	scan->happened_at = scan->scanned_at + batch->offset;
+	const ManifestTimes *manifest = !scan->has_manifest || batch->manifest_count == 0 ? NULL
+		: bsearch(&scan->manifest_id, batch->manifests, batch->manifest_count, sizeof(ManifestTimes), compare_uuids);
+
+	if (pg_add_s64_overflow(scan->scanned_at, batch->offset, &scan->happened_at) || !IS_VALID_TIMESTAMP(scan->happened_at))
+	{
+		scan->error = "scanned_at";
+		return;
+	}
 	if (batch->offset > CLOCK_FLAG_USECS || batch->offset < -CLOCK_FLAG_USECS || scan->happened_at > batch->now)
 		scan->flags |= FLAG_CLOCK;
-	for (int i = 0; i < batch->manifest_count && scan->has_manifest; i++)
+	if (manifest != NULL)
 	{
-		const ManifestTimes *manifest = &batch->manifests[i];
-
-		if (memcmp(manifest->id.data, scan->manifest_id.data, UUID_LEN) != 0)
-			continue;
 		if (scan->happened_at < manifest->issued_at)
 			scan->flags |= FLAG_CLOCK;
 		scan->happened_at = Max(scan->happened_at, manifest->issued_at);
@@ -203,18 +226,51 @@ judge_codes(Batch *batch)
 	}
 }
 
-typedef struct SupersededCode
+/* Tickets by codes or hashes of codes, in their order. */
+typedef struct CodeOwner
 {
-	char	   *code_hash;
+	const char *code;
 	pg_uuid_t	ticket_id;
 	int32		event_id;
 	TimestampTz superseded_at;
-} SupersededCode;
+} CodeOwner;
 
-static int
-compare_hashes(const void *a, const void *b)
+typedef struct CodeOwners
 {
-	return strcmp(((const SupersededCode *) a)->code_hash, ((const SupersededCode *) b)->code_hash);
+	int			count;
+	CodeOwner  *owners;
+} CodeOwners;
+
+static CodeOwners
+find_owners(KeptPlan *plan, Datum *codes, int count)
+{
+	Datum		values[1] = {text_array(codes, count)};
+	CodeOwners	found = {.count = count == 0 ? 0 : (int) run_latest(plan, values, NULL)};
+
+	found.owners = palloc0(sizeof(CodeOwner) * (found.count + 1));
+	for (int row = 0; row < found.count; row++)
+	{
+		CodeOwner  *owner = &found.owners[row];
+
+		owner->code = row_text(row, 1);
+		owner->ticket_id = *DatumGetUUIDP(row_datum(row, 2));
+		owner->event_id = DatumGetInt32(row_datum(row, 3));
+		if (!row_is_null(row, 4))
+			owner->superseded_at = DatumGetTimestampTz(row_datum(row, 4));
+	}
+	return found;
+}
+
+static const CodeOwner *
+owner_of(const CodeOwners *found, const char *code)
+{
+	return bsearch(&code, found->owners, found->count, sizeof(CodeOwner), compare_names);
+}
+
+static bool
+is_open(const OfflineScan *scan)
+{
+	return scan->error == NULL && scan->result == NULL;
 }
 
 /* Finds the codes that have been replaced, and whose they were. */
@@ -223,84 +279,49 @@ find_superseded_codes(Batch *batch)
 {
 	Datum	   *hashes = palloc(sizeof(Datum) * (batch->count + 1));
 	int			count = 0;
-	Datum		values[1];
-	SupersededCode *found;
-	uint64		rows;
+	CodeOwners	found;
 
 	for (int i = 0; i < batch->count; i++)
-		if (batch->scans[i].error == NULL && batch->scans[i].result == NULL)
+		if (is_open(&batch->scans[i]))
 			hashes[count++] = CStringGetTextDatum(batch->scans[i].code_hash);
-	if (count == 0)
-		return;
-	values[0] = text_array(hashes, count);
-	rows = run_latest(&find_superseded, values, NULL);
-	found = palloc(sizeof(SupersededCode) * (rows + 1));
-	for (uint64 row = 0; row < rows; row++)
-		found[row] = (SupersededCode) {row_text(row, 1), *DatumGetUUIDP(row_datum(row, 2)), DatumGetInt32(row_datum(row, 4)), DatumGetTimestampTz(row_datum(row, 3))};
-	qsort(found, rows, sizeof(SupersededCode), compare_hashes);
-	for (int i = 0; i < batch->count && rows > 0; i++)
+	found = find_owners(&find_superseded, hashes, count);
+	for (int i = 0; i < batch->count; i++)
 	{
 		OfflineScan *scan = &batch->scans[i];
-		SupersededCode key = {.code_hash = scan->code_hash};
-		SupersededCode *match;
+		const CodeOwner *owner = is_open(scan) ? owner_of(&found, scan->code_hash) : NULL;
 
-		if (scan->error != NULL || scan->result != NULL)
-			continue;
-		match = bsearch(&key, found, rows, sizeof(SupersededCode), compare_hashes);
-		if (match == NULL)
+		if (owner == NULL)
 			continue;
 		scan->was_superseded = true;
-		scan->superseded_at = match->superseded_at;
-		scan->ticket_id = match->ticket_id;
-		if (match->event_id != batch->event_id)
+		scan->superseded_at = owner->superseded_at;
+		scan->ticket_id = owner->ticket_id;
+		if (owner->event_id != batch->event_id)
 			scan->result = "wrong_event";
 	}
 }
 
-typedef struct TokenTicket
-{
-	char	   *token;
-	pg_uuid_t	ticket_id;
-} TokenTicket;
-
-static int
-compare_tokens(const void *a, const void *b)
-{
-	return strcmp(((const TokenTicket *) a)->token, ((const TokenTicket *) b)->token);
-}
-
 /* Finds the tickets of bare tokens. */
 static void
-find_ticket_of_tokens(Batch *batch)
+find_tickets_of_tokens(Batch *batch)
 {
 	Datum	   *tokens = palloc(sizeof(Datum) * (batch->count + 1));
 	int			count = 0;
-	Datum		values[1];
-	TokenTicket *found;
-	uint64		rows;
+	CodeOwners	found;
 
 	for (int i = 0; i < batch->count; i++)
-		if (batch->scans[i].error == NULL && batch->scans[i].result == NULL && batch->scans[i].parsed.is_token)
+		if (is_open(&batch->scans[i]) && batch->scans[i].parsed.is_token)
 			tokens[count++] = CStringGetTextDatum(batch->scans[i].code);
-	if (count == 0)
-		return;
-	values[0] = text_array(tokens, count);
-	rows = run_latest(&find_tokens, values, NULL);
-	found = palloc(sizeof(TokenTicket) * (rows + 1));
-	for (uint64 row = 0; row < rows; row++)
-		found[row] = (TokenTicket) {row_text(row, 1), *DatumGetUUIDP(row_datum(row, 2))};
-	qsort(found, rows, sizeof(TokenTicket), compare_tokens);
+	found = find_owners(&find_tokens, tokens, count);
 	for (int i = 0; i < batch->count; i++)
 	{
 		OfflineScan *scan = &batch->scans[i];
-		TokenTicket key = {.token = scan->code};
-		TokenTicket *match;
+		const CodeOwner *owner;
 
-		if (scan->error != NULL || scan->result != NULL || !scan->parsed.is_token)
+		if (!is_open(scan) || !scan->parsed.is_token)
 			continue;
-		match = bsearch(&key, found, rows, sizeof(TokenTicket), compare_tokens);
-		if (match != NULL)
-			scan->ticket_id = match->ticket_id;
+		owner = owner_of(&found, scan->code);
+		if (owner != NULL)
+			scan->ticket_id = owner->ticket_id;
 		else if (!scan->was_superseded)
 			scan->result = "not_found";
 	}
@@ -316,7 +337,7 @@ lock_scanned_tickets(Batch *batch)
 	uint64		rows;
 
 	for (int i = 0; i < batch->count; i++)
-		if (batch->scans[i].error == NULL && batch->scans[i].result == NULL)
+		if (is_open(&batch->scans[i]))
 			ids[count++] = batch->scans[i].ticket_id;
 	count = unique_uuids(ids, count);
 	if (count == 0)
@@ -400,9 +421,9 @@ flags_of_ticket(const Batch *batch, const OfflineScan *scan, const LockedTicket 
 		flags |= FLAG_REFUNDED;
 	if (is_wrong_gate(batch, scan, &ticket->ticket_type_id))
 		flags |= FLAG_WRONG_GATE;
-	if (!scan->out && batch->has_open && scan->happened_at < batch->open)
+	if (!scan->out && too_early(&batch->hours, scan->happened_at))
 		flags |= FLAG_TOO_EARLY;
-	if (!scan->out && batch->has_close && scan->happened_at >= batch->close)
+	if (!scan->out && too_late(&batch->hours, scan->happened_at))
 		flags |= FLAG_TOO_LATE;
 	return flags;
 }
@@ -446,14 +467,15 @@ match_ticket(const Batch *batch, OfflineScan *scan)
 static void
 judge_scan(Batch *batch, OfflineScan *scan)
 {
-	Authority  *authority = authority_of(batch, scan->scanned_by);
-	LockedTicket *ticket = match_ticket(batch, scan);
+	const Authority *authority = authority_of(batch, scan->scanned_by);
+	LockedTicket *ticket;
 
 	if (!might_ever_scan(authority))
 	{
 		scan->result = "not_allowed";
 		return;
 	}
+	ticket = match_ticket(batch, scan);
 	if (!might_scan_at(authority, scan->happened_at))
 		scan->flags |= FLAG_OPERATOR_REVOKED;
 	if (batch->device_revoked && scan->happened_at >= batch->device_revoked_at)
@@ -520,7 +542,7 @@ dvnt_sync_checkins(PG_FUNCTION_ARGS)
 	require_argument(fcinfo, 0, "event_id");
 	batch.event_id = PG_GETARG_INT32(0);
 	batch.uploaded_by = text_argument(fcinfo, 1, "uploaded_by");
-	batch.device_id = text_argument(fcinfo, 2, "device_id");
+	batch.device_id = device_argument(fcinfo, 2);
 	require_argument(fcinfo, 3, "device_now");
 	device_now = PG_GETARG_TIMESTAMPTZ(3);
 	if (TIMESTAMP_NOT_FINITE(device_now))
@@ -532,6 +554,7 @@ dvnt_sync_checkins(PG_FUNCTION_ARGS)
 	judge_codes(&batch);
 	begin_command();
 	load_door(&batch);
+	load_authorities(&batch);
 	if (!might_ever_scan(authority_of(&batch, batch.uploaded_by)))
 		refuse(NOT_ALLOWED, psprintf("\"event_id\": %d", batch.event_id), NULL, "user may not scan at event %d", batch.event_id);
 	batch.device_revoked = enrol_unknown_device(batch.event_id, batch.device_id, batch.uploaded_by, batch.now, &batch.device_revoked_at);
@@ -540,7 +563,7 @@ dvnt_sync_checkins(PG_FUNCTION_ARGS)
 		if (batch.scans[i].error == NULL)
 			correct_time(&batch, &batch.scans[i]);
 	find_superseded_codes(&batch);
-	find_ticket_of_tokens(&batch);
+	find_tickets_of_tokens(&batch);
 	lock_scanned_tickets(&batch);
 	mark_suspended_tickets(&batch);
 	for (int i = 0; i < batch.count; i++)

@@ -214,6 +214,7 @@ extern void answer_int(Answer *answer, const char *key, int64 value);
 extern void answer_bool(Answer *answer, const char *key, bool value);
 extern void answer_uuid(Answer *answer, const char *key, const pg_uuid_t *value);
 extern void answer_time(Answer *answer, const char *key, TimestampTz value);
+extern void answer_row_time(Answer *answer, const char *key, uint64 row, int column);
 extern void answer_null(Answer *answer, const char *key);
 extern void answer_raw(Answer *answer, const char *key, const char *json);
 extern const char *answer_end(Answer *answer);
@@ -442,15 +443,34 @@ extern void record_finding(const char *kind, const char *entity, const char *det
 
 extern bool is_permitted(int32 event_id, const char *actor, const char *permission);
 extern void require_permission(int32 event_id, const char *actor, const char *permission);
+extern Datum rows_about_event(FunctionCallInfo fcinfo, KeptPlan *plan);
 
 /*-- tickets.c --*/
 
 extern QrVerdict verify_code(const char *code, size_t length, QrPayload *payload);
 extern void issue_tickets(const pg_uuid_t *order_id, TimestampTz now);
-extern void new_ticket_codes(const pg_uuid_t *ticket_id, int32 event_id, int suite, Datum *payload, Datum *token);
+extern Datum new_ticket_payload(const pg_uuid_t *ticket_id, int32 event_id, int suite);
+extern Datum new_ticket_token(void);
 
-/*-- door_manifest.c --*/
+/*-- door_settings.c --*/
 
+/* When an event's doors are open. */
+typedef struct DoorHours
+{
+	bool		has_open;
+	TimestampTz open;
+	bool		has_close;
+	TimestampTz close;
+} DoorHours;
+
+extern DoorHours row_hours(int column);
+extern bool too_early(const DoorHours *hours, TimestampTz at);
+extern bool too_late(const DoorHours *hours, TimestampTz at);
+extern void answer_hours(Answer *answer, const DoorHours *hours, const char *open_key, const char *close_key);
+
+/*-- door_devices.c --*/
+
+extern char *device_argument(FunctionCallInfo fcinfo, int number);
 extern bool enrol_unknown_device(int32 event_id, const char *device_id, const char *actor, TimestampTz now, TimestampTz *revoked_at);
 
 /*-- ticket_code.c --*/

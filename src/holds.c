@@ -544,8 +544,7 @@ dvnt_availability(PG_FUNCTION_ARGS)
 	values[1] = TimestampTzGetDatum(engine_now());
 	begin_reading();
 	if (run_stable(&event_exists, values, NULL) == 0)
-		refuse(NOT_FOUND, psprintf("\"event_id\": %d", PG_GETARG_INT32(0)), NULL,
-			   "event %d does not exist", PG_GETARG_INT32(0));
+		refuse_unknown_event(PG_GETARG_INT32(0));
 	run_stable(&read_availability, values, NULL);
 	rows_to_result(fcinfo);
 	end_reading();

@@ -175,12 +175,6 @@ takes_something(Jsonb *permissions)
 }
 
 static _Noreturn void
-refuse_unknown_event(int32 event_id)
-{
-	refuse(NOT_FOUND, psprintf("\"event_id\": %d", event_id), NULL, "event %d does not exist", event_id);
-}
-
-static _Noreturn void
 refuse_permission(int32 event_id, const char *permission)
 {
 	refuse(NOT_ALLOWED, psprintf("\"event_id\": %d, \"permission\": \"%s\"", event_id, permission), NULL,
@@ -273,7 +267,6 @@ require_manager(const TeamChange *change)
 static Datum
 change_answer(const TeamChange *change)
 {
-	static const char *const times[] = {"accepted_at", "removed_at", "changed_at"};
 	Jsonb	   *permissions = DatumGetJsonbP(row_datum(0, 3));
 	Answer		answer;
 
@@ -285,13 +278,9 @@ change_answer(const TeamChange *change)
 	answer_text(&answer, "status", row_text(0, 4));
 	answer_text(&answer, "invited_by", row_text(0, 5));
 	answer_time(&answer, "invited_at", DatumGetTimestampTz(row_datum(0, 6)));
-	for (int i = 0; i < lengthof(times); i++)
-	{
-		if (row_is_null(0, 7 + i))
-			answer_null(&answer, times[i]);
-		else
-			answer_time(&answer, times[i], DatumGetTimestampTz(row_datum(0, 7 + i)));
-	}
+	answer_row_time(&answer, "accepted_at", 0, 7);
+	answer_row_time(&answer, "removed_at", 0, 8);
+	answer_row_time(&answer, "changed_at", 0, 9);
 	answer_text(&answer, "changed_by", row_text(0, 10));
 	return answer_jsonb(&answer);
 }
@@ -549,26 +538,31 @@ require_permission(int32 event_id, const char *actor, const char *permission)
 		refuse_permission(event_id, permission);
 }
 
+/* The rows of a statement by event_id, the first argument, for an actor, the second, who may view the event. */
+Datum
+rows_about_event(FunctionCallInfo fcinfo, KeptPlan *plan)
+{
+	char	   *actor = text_argument(fcinfo, 1, "actor");
+	Datum		event_id;
+
+	require_argument(fcinfo, 0, "event_id");
+	event_id = Int32GetDatum(PG_GETARG_INT32(0));
+	InitMaterializedSRF(fcinfo, 0);
+	begin_command();
+	begin_reading();
+	require_permission(PG_GETARG_INT32(0), actor, "view");
+	run_stable(plan, &event_id, NULL);
+	rows_to_result(fcinfo);
+	end_reading();
+	SPI_finish();
+	return (Datum) 0;
+}
+
 PG_FUNCTION_INFO_V1(dvnt_list_co_organizers);
 
 /* list_co_organizers(event_id, actor) → rows */
 Datum
 dvnt_list_co_organizers(PG_FUNCTION_ARGS)
 {
-	char	   *actor;
-	Datum		event_id;
-
-	require_argument(fcinfo, 0, "event_id");
-	event_id = Int32GetDatum(PG_GETARG_INT32(0));
-	actor = text_argument(fcinfo, 1, "actor");
-
-	InitMaterializedSRF(fcinfo, 0);
-	begin_command();
-	require_permission(PG_GETARG_INT32(0), actor, "view");
-	begin_reading();
-	run_stable(&read_team, &event_id, NULL);
-	rows_to_result(fcinfo);
-	end_reading();
-	SPI_finish();
-	return (Datum) 0;
+	return rows_about_event(fcinfo, &read_team);
 }

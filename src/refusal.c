@@ -73,3 +73,9 @@ refuse(RefusalReason reason, const char *figures, const char *hint, const char *
 			 hint ? errhint("%s", hint) : 0));
 	pg_unreachable();
 }
+
+void
+refuse_unknown_event(int event_id)
+{
+	refuse(NOT_FOUND, psprintf("\"event_id\": %d", event_id), NULL, "event %d does not exist", event_id);
+}

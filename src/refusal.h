@@ -37,6 +37,9 @@ typedef enum RefusalReason
 extern _Noreturn void refuse(RefusalReason reason, const char *figures, const char *hint,
 				   const char *message, ...) pg_attribute_printf(4, 5);
 
+/* The refusal of an event that does not exist. */
+extern _Noreturn void refuse_unknown_event(int event_id);
+
 /* The stable name of a reason. */
 extern const char *refusal_name(RefusalReason reason);
 

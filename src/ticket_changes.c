@@ -134,6 +134,13 @@ is_valid(const ChangedTicket *ticket)
 }
 
 static void
+require_valid(const ChangedTicket *ticket)
+{
+	if (!is_valid(ticket))
+		refuse(WRONG_STATE, ticket_figure(ticket), NULL, "ticket %s is no valid ticket", uuid_text(&ticket->id));
+}
+
+static void
 log_ticket_change(const ChangedTicket *ticket, const char *change, const char *actor, Answer *detail, TimestampTz now)
 {
 	Datum		values[6] = {UUIDPGetDatum(&ticket->id), Int32GetDatum(ticket->event_id), CStringGetTextDatum(change),
@@ -151,7 +158,8 @@ replace_codes(const ChangedTicket *ticket, const char *owner, TimestampTz now)
 	Datum		values[4] = {old[0]};
 	int			suite = run_latest(&suite_of_event, &event, NULL) == 1 ? DatumGetInt16(row_datum(0, 1)) : 1;
 
-	new_ticket_codes(&ticket->id, ticket->event_id, suite, &values[1], &values[2]);
+	values[1] = new_ticket_payload(&ticket->id, ticket->event_id, suite);
+	values[2] = new_ticket_token();
 	values[3] = CStringGetTextDatum(owner);
 	run_latest(&supersede, old, NULL);
 	run_latest(&give_codes, values, NULL);
@@ -189,8 +197,7 @@ dvnt_reissue_ticket(PG_FUNCTION_ARGS)
 	if (strcmp(actor, ticket.user_id) != 0)
 		require_permission(ticket.event_id, actor, "edit");
 	lock_changed_ticket(&ticket);
-	if (!is_valid(&ticket))
-		refuse(WRONG_STATE, ticket_figure(&ticket), NULL, "ticket %s is no valid ticket", uuid_text(&ticket.id));
+	require_valid(&ticket);
 	now = engine_now();
 	payload = replace_codes(&ticket, ticket.user_id, now);
 	answer_begin(&detail);
@@ -337,10 +344,9 @@ dvnt_void_ticket(PG_FUNCTION_ARGS)
 	TimestampTz now = engine_now();
 	Datum		id = UUIDPGetDatum(&ticket.id);
 
+	/* the seat before the ticket, as locks are ordered; what is refused after that takes nothing back */
 	if (ticket.suspended)
 		end_hold_of_suspension(&ticket, "released", now);
-	else if (!is_valid(&ticket))
-		refuse(WRONG_STATE, ticket_figure(&ticket), NULL, "ticket %s is no valid ticket", uuid_text(&ticket.id));
 	return_seat(&ticket);
 	lock_changed_ticket(&ticket);
 	if (ticket.suspended)
@@ -349,8 +355,8 @@ dvnt_void_ticket(PG_FUNCTION_ARGS)
 		/* public.tickets does not change: a suspended ticket is void there */
 		touch_door_states(uuid_array(&id, 1), ticket.event_id);
 	}
-	else if (!is_valid(&ticket))
-		refuse(WRONG_STATE, ticket_figure(&ticket), NULL, "ticket %s is no valid ticket", uuid_text(&ticket.id));
+	else
+		require_valid(&ticket);
 	set_ticket_status(&ticket, "void");
 	PG_RETURN_DATUM(end_seat_change(&ticket, "void", "voided", actor, reason, now));
 }
@@ -374,8 +380,7 @@ dvnt_suspend_ticket(PG_FUNCTION_ARGS)
 	if (ticket.suspended)
 		refuse(ALREADY_DONE, ticket_figure(&ticket), NULL, "ticket %s is suspended", uuid_text(&ticket.id));
 	lock_changed_ticket(&ticket);
-	if (!is_valid(&ticket))
-		refuse(WRONG_STATE, ticket_figure(&ticket), NULL, "ticket %s is no valid ticket", uuid_text(&ticket.id));
+	require_valid(&ticket);
 	run_latest(&keep_seat, hold, NULL);
 	note[3] = CStringGetTextDatum(ticket.status);
 	run_latest(&note_suspension, note, NULL);
@@ -442,13 +447,11 @@ sign_tickets(uint64 rows, int wanted)
 	signed_count = (int) run_latest(&lock_unsigned, values, NULL);
 	for (int i = 0, k = 0; i < signed_count; i++, k++)
 	{
-		Datum		token;
-
 		/* both are in the order of the ids */
 		while (memcmp(ids[k].data, DatumGetUUIDP(row_datum(i, 1))->data, UUID_LEN) != 0)
 			k++;
 		elements[i] = UUIDPGetDatum(&ids[k]);
-		new_ticket_codes(&ids[k], events[k], suites[k], &payloads[i], &token);
+		payloads[i] = new_ticket_payload(&ids[k], events[k], suites[k]);
 	}
 	values[0] = uuid_array(elements, signed_count);
 	values[1] = text_array(payloads, signed_count);

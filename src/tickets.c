@@ -70,9 +70,9 @@ sign_payload(int suite, const pg_uuid_t *ticket_id, int32 event_id, const uint8_
 	return cstring_to_text(payload);
 }
 
-/* A token of 64 random hex characters, which scanners of before know. */
-static text *
-random_token(void)
+/* A new token: 64 random hex characters, which scanners of before know. */
+Datum
+new_ticket_token(void)
 {
 	uint8		bytes[32];
 	char		hex[65];
@@ -80,18 +80,17 @@ random_token(void)
 	draw_random(bytes, sizeof(bytes));
 	for (int i = 0; i < 32; i++)
 		sprintf(hex + 2 * i, "%02x", bytes[i]);
-	return cstring_to_text(hex);
+	return CStringGetTextDatum(hex);
 }
 
-/* A new signed code and a new token of a ticket. */
-void
-new_ticket_codes(const pg_uuid_t *ticket_id, int32 event_id, int suite, Datum *payload, Datum *token)
+/* A new signed code of a ticket. */
+Datum
+new_ticket_payload(const pg_uuid_t *ticket_id, int32 event_id, int suite)
 {
 	uint8_t		nonce[QR_NONCE_BYTES];
 
 	draw_random(nonce, sizeof(nonce));
-	*payload = PointerGetDatum(sign_payload(suite, ticket_id, event_id, nonce));
-	*token = PointerGetDatum(random_token());
+	return PointerGetDatum(sign_payload(suite, ticket_id, event_id, nonce));
 }
 
 /* Makes up one ticket. */
@@ -101,7 +100,8 @@ add_ticket(TicketColumns *columns, int16 item, const pg_uuid_t *tier, int32 even
 	pg_uuid_t  *id = new_uuid();
 	int			n = columns->count++;
 
-	new_ticket_codes(id, event_id, suite, &columns->payloads[n], &columns->tokens[n]);
+	columns->payloads[n] = new_ticket_payload(id, event_id, suite);
+	columns->tokens[n] = new_ticket_token();
 	columns->ids[n] = UUIDPGetDatum(id);
 	columns->tiers[n] = UUIDPGetDatum(tier);
 	columns->amounts[n] = Int32GetDatum(amount);
