@@ -524,8 +524,19 @@ extern int	sweep_unapplied_answers(int max_rows, TimestampTz now);
 
 /*-- stripe_effects.c --*/
 
-extern void apply_stripe_answer(const char *kind, const pg_uuid_t *request_id, const char *order_id,
-								const char *user_id, Jsonb *answer, TimestampTz now);
+/* The final answer to a request. */
+typedef struct StripeAnswer
+{
+	const char *kind;
+	const pg_uuid_t *request_id;
+	const pg_uuid_t *order_id;	/* NULL: it is about no order */
+	const char *user_id;
+	bool		failed;			/* it never succeeds; answer is what is kept of the error */
+	Jsonb	   *answer;
+	TimestampTz now;			/* when its effect is applied */
+} StripeAnswer;
+
+extern void apply_stripe_answer(const StripeAnswer *call);
 extern OrderOutcome payment_intent_says(const pg_uuid_t *order_id, Jsonb *intent, const char *source,
 										TimestampTz now);
 

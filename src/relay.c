@@ -49,7 +49,7 @@ KEPT_PLAN(lease,
 		  "WHERE id = $1 RETURNING id, lease_token, method, path, body, stripe_account, api_version, idempotency_key::text, attempts",
 		  UUIDOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID);
 KEPT_PLAN(lock_request,
-		  "SELECT state, lease_token, kind, attempts, first_sent_at, order_id, user_id "
+		  "SELECT state, lease_token, attempts, first_sent_at, id, kind, order_id, user_id "
 		  "FROM ticketing.stripe_requests WHERE id = $1 FOR UPDATE",
 		  UUIDOID);
 KEPT_PLAN(put_back,
@@ -59,7 +59,7 @@ KEPT_PLAN(put_back,
 		  UUIDOID, TEXTOID, TIMESTAMPTZOID, INT4OID, TEXTOID, JSONBOID, BOOLOID);
 KEPT_PLAN(store_answer,
 		  "UPDATE ticketing.stripe_requests SET state = $2, http_status = $3, stripe_request_id = $4, answer = $5, error = $6, completed_at = $7, "
-		  "  applied = $2 = 'failed', body = NULL, lease_token = NULL, lease_expires_at = NULL WHERE id = $1",
+		  "  applied = false, body = NULL, lease_token = NULL, lease_expires_at = NULL WHERE id = $1",
 		  UUIDOID, TEXTOID, INT4OID, TEXTOID, JSONBOID, JSONBOID, TIMESTAMPTZOID);
 KEPT_PLAN(set_applied,
 		  "UPDATE ticketing.stripe_requests SET applied = $2 IS NULL, apply_error = $2 WHERE id = $1",
@@ -69,11 +69,12 @@ KEPT_PLAN(fail_waiting,
 		  "  SELECT id FROM ticketing.stripe_requests WHERE waits_for = $1 AND state = 'ready' "
 		  "  UNION ALL "
 		  "  SELECT r.id FROM ticketing.stripe_requests r JOIN waiting w ON r.waits_for = w.id WHERE r.state = 'ready') "
-		  "UPDATE ticketing.stripe_requests r SET state = 'failed', error = $2, completed_at = $3, applied = true FROM waiting w WHERE r.id = w.id",
+		  "UPDATE ticketing.stripe_requests r SET state = 'failed', error = $2, completed_at = $3 FROM waiting w WHERE r.id = w.id "
+		  "RETURNING r.id, r.kind, r.order_id, r.user_id",
 		  UUIDOID, JSONBOID, TIMESTAMPTZOID);
 KEPT_PLAN(unapplied_requests,
-		  "SELECT id, kind, order_id, user_id, answer FROM ticketing.stripe_requests "
-		  "WHERE state = 'done' AND NOT applied ORDER BY seq LIMIT $1 FOR UPDATE SKIP LOCKED",
+		  "SELECT id, kind, order_id, user_id, state = 'failed', coalesce(CASE state WHEN 'failed' THEN error ELSE answer END, '{}') FROM ticketing.stripe_requests "
+		  "WHERE state IN ('done', 'failed') AND NOT applied ORDER BY seq LIMIT $1 FOR UPDATE SKIP LOCKED",
 		  INT4OID);
 
 PG_FUNCTION_INFO_V1(dvnt_relay_start);
@@ -242,12 +243,9 @@ typedef struct Completion
 	size_t		body_length;
 	Jsonb	   *answer;			/* the body, if it is JSON */
 	/* of the request */
-	char	   *kind;
 	int32		attempts;
 	TimestampTz first_sent_at;
-	char	   *order_id;
-	char	   *user_id;
-	TimestampTz now;			/* when its effect is applied */
+	StripeAnswer call;			/* answer and now: when its effect is applied */
 } Completion;
 
 static bool
@@ -347,7 +345,7 @@ judge_answer(const Completion *completion)
 		code = completion->answer ? json_string_at(completion->answer, JSON_PATH("error", "code")) : NULL;
 		return code != NULL && strcmp(code, "lock_timeout") == 0 ? ANSWER_RETRY : ANSWER_PAUSE;
 	}
-	if (status >= 500 && header_is(completion, "idempotent-replayed", "true") && strncmp(completion->kind, "create_", 7) == 0)
+	if (status >= 500 && header_is(completion, "idempotent-replayed", "true") && strncmp(completion->call.kind, "create_", 7) == 0)
 		return ANSWER_RETRY_NEW_KEY;
 	if (header_is(completion, "stripe-should-retry", "true"))
 		return ANSWER_RETRY;
@@ -389,36 +387,63 @@ put_back_request(const Completion *completion, Verdict verdict, TimestampTz now)
 	return verdict == ANSWER_STOP ? "stop" : "retry";
 }
 
+/* What an effect needs to know of a request: its id, kind, order and user, from these columns of a row. */
+static StripeAnswer
+row_call(uint64 row, int column)
+{
+	StripeAnswer call = {0};
+
+	call.request_id = DatumGetUUIDP(uuid_copy(row_datum(row, column)));
+	call.kind = row_text(row, column + 1);
+	if (!row_is_null(row, column + 2))
+		call.order_id = DatumGetUUIDP(uuid_copy(row_datum(row, column + 2)));
+	call.user_id = row_text(row, column + 3);
+	return call;
+}
+
 /* For try_step. */
 static void
 apply_effect(void *argument)
 {
-	const Completion *completion = argument;
-
-	apply_stripe_answer(completion->kind, completion->id, completion->order_id, completion->user_id,
-						completion->answer, completion->now);
+	apply_stripe_answer(argument);
 }
 
 /* Applies an answer's effect; if it fails, the error is kept beside the answer. */
 static void
-apply_guarded(Completion *completion, TimestampTz now)
+apply_guarded(StripeAnswer *call)
 {
 	char		nulls[3] = "  ";
-	Datum		values[2] = {UUIDPGetDatum(completion->id)};
+	Datum		values[2] = {UUIDPGetDatum(call->request_id)};
 
-	completion->now = now;
-	values[1] = text_or_null(try_step(apply_effect, completion), &nulls[1]);
+	values[1] = text_or_null(try_step(apply_effect, call), &nulls[1]);
 	run_latest(&set_applied, values, nulls);
 }
 
-/* Stores a final answer; a failure takes with it what waits for it. */
+/* What waits for a request that failed has failed, too. */
+static void
+fail_those_waiting(const pg_uuid_t *id, Jsonb *error, TimestampTz now)
+{
+	Datum		values[3] = {UUIDPGetDatum(id), JsonbPGetDatum(error), TimestampTzGetDatum(now)};
+	uint64		rows = run_latest(&fail_waiting, values, NULL);
+	StripeAnswer *calls = palloc(sizeof(StripeAnswer) * (rows + 1));
+
+	for (uint64 row = 0; row < rows; row++)
+	{
+		calls[row] = row_call(row, 1);
+		calls[row].failed = true;
+		calls[row].answer = error;
+		calls[row].now = now;
+	}
+	for (uint64 row = 0; row < rows; row++)
+		apply_guarded(&calls[row]);
+}
+
+/* Stores a final answer and applies its effect; a failure takes with it what waits for it. */
 static const char *
 store_final(Completion *completion, bool good, TimestampTz now)
 {
-	const char *error = good ? NULL : error_json(completion);
 	char		nulls[8] = "       ";
 	Datum		values[7];
-	Datum		waiting[3];
 
 	values[0] = UUIDPGetDatum(completion->id);
 	values[1] = CStringGetTextDatum(good ? "done" : "failed");
@@ -427,19 +452,16 @@ store_final(Completion *completion, bool good, TimestampTz now)
 	nulls[4] = good ? ' ' : 'n';
 	values[4] = good ? jsonb_from_text(kept_answer(completion->answer)) : (Datum) 0;
 	nulls[5] = good ? 'n' : ' ';
-	values[5] = good ? (Datum) 0 : jsonb_from_text(error);
+	values[5] = good ? (Datum) 0 : jsonb_from_text(error_json(completion));
 	values[6] = TimestampTzGetDatum(now);
 	run_latest(&store_answer, values, nulls);
-	if (good)
-	{
-		apply_guarded(completion, now);
-		return "done";
-	}
-	waiting[0] = values[0];
-	waiting[1] = values[5];
-	waiting[2] = values[6];
-	run_latest(&fail_waiting, waiting, NULL);
-	return "failed";
+	completion->call.failed = !good;
+	completion->call.answer = good ? completion->answer : DatumGetJsonbP(values[5]);
+	completion->call.now = now;
+	apply_guarded(&completion->call);
+	if (!good)
+		fail_those_waiting(completion->id, completion->call.answer, now);
+	return good ? "done" : "failed";
 }
 
 /* Locks the request; false when the lease is not (or no longer) the caller's. */
@@ -452,11 +474,9 @@ lock_leased(Completion *completion, const pg_uuid_t *lease_token)
 	if (run_latest(&lock_request, &id, NULL) == 0 || strcmp(row_text(0, 1), "leased") != 0 ||
 		memcmp(DatumGetUUIDP(row_datum(0, 2))->data, lease_token->data, UUID_LEN) != 0)
 		return false;
-	completion->kind = row_text(0, 3);
-	completion->attempts = DatumGetInt32(row_datum(0, 4));
-	completion->first_sent_at = DatumGetTimestampTz(row_datum(0, 5));
-	completion->order_id = row_is_null(0, 6) ? NULL : row_uuid_text(0, 6);
-	completion->user_id = row_text(0, 7);
+	completion->attempts = DatumGetInt32(row_datum(0, 3));
+	completion->first_sent_at = DatumGetTimestampTz(row_datum(0, 4));
+	completion->call = row_call(0, 5);
 	return true;
 }
 
@@ -507,17 +527,16 @@ sweep_unapplied_answers(int max_rows, TimestampTz now)
 {
 	Datum		limit = Int32GetDatum(max_rows);
 	uint64		rows = run_latest(&unapplied_requests, &limit, NULL);
-	Completion *late = palloc0(sizeof(Completion) * (rows + 1));
+	StripeAnswer *late = palloc0(sizeof(StripeAnswer) * (rows + 1));
 
 	for (uint64 row = 0; row < rows; row++)
 	{
-		late[row].id = DatumGetUUIDP(uuid_copy(row_datum(row, 1)));
-		late[row].kind = row_text(row, 2);
-		late[row].order_id = row_is_null(row, 3) ? NULL : row_uuid_text(row, 3);
-		late[row].user_id = row_text(row, 4);
-		late[row].answer = DatumGetJsonbPCopy(row_datum(row, 5));
+		late[row] = row_call(row, 1);
+		late[row].failed = DatumGetBool(row_datum(row, 5));
+		late[row].answer = DatumGetJsonbPCopy(row_datum(row, 6));
+		late[row].now = now;
 	}
 	for (uint64 row = 0; row < rows; row++)
-		apply_guarded(&late[row], now);
+		apply_guarded(&late[row]);
 	return (int) rows;
 }

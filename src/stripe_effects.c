@@ -35,34 +35,31 @@ KEPT_PLAN(expected_payment,
 
 /* A needed string of an answer. */
 static char *
-answer_field(Jsonb *answer, const char *kind, const char *field)
+answer_field(const StripeAnswer *call, const char *field)
 {
-	char	   *value = json_string_at(answer, JSON_PATH(field));
+	char	   *value = json_string_at(call->answer, JSON_PATH(field));
 
 	if (value == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_EXCEPTION),
-				 errmsg("Stripe's answer to %s has no \"%s\"", kind, field)));
+				 errmsg("Stripe's answer to %s has no \"%s\"", call->kind, field)));
 	return value;
 }
 
 /* Puts a secret where await_stripe finds it. */
 static void
-keep_for_client(const pg_uuid_t *request_id, const char *user_id, const pg_uuid_t *order_id,
-				const char *client_secret, const char *ephemeral_key, TimestampTz now)
+keep_for_client(const StripeAnswer *call, const char *client_secret, const char *ephemeral_key)
 {
 	char		nulls[7] = "      ";
 	Datum		values[6];
 
-	values[0] = UUIDPGetDatum(request_id);
-	values[1] = CStringGetTextDatum(user_id);
-	values[2] = UUIDPGetDatum(order_id);
-	nulls[2] = order_id ? ' ' : 'n';
-	values[3] = client_secret ? CStringGetTextDatum(client_secret) : (Datum) 0;
-	nulls[3] = client_secret ? ' ' : 'n';
-	values[4] = ephemeral_key ? CStringGetTextDatum(ephemeral_key) : (Datum) 0;
-	nulls[4] = ephemeral_key ? ' ' : 'n';
-	values[5] = TimestampTzGetDatum(now);
+	values[0] = UUIDPGetDatum(call->request_id);
+	values[1] = CStringGetTextDatum(call->user_id);
+	values[2] = UUIDPGetDatum(call->order_id);
+	nulls[2] = call->order_id ? ' ' : 'n';
+	values[3] = text_or_null(client_secret, &nulls[3]);
+	values[4] = text_or_null(ephemeral_key, &nulls[4]);
+	values[5] = TimestampTzGetDatum(call->now);
 	run_latest(&hand_off, values, nulls);
 }
 
@@ -75,49 +72,66 @@ lock_order(const pg_uuid_t *order_id)
 	run_latest(&lock_order_of_object, &id, NULL);
 }
 
+static void
+customer_created(const StripeAnswer *call)
+{
+	Datum		values[3] = {CStringGetTextDatum(call->user_id), CStringGetTextDatum(answer_field(call, "id")), TimestampTzGetDatum(call->now)};
+
+	run_latest(&keep_customer, values, NULL);
+}
+
+static void
+ephemeral_key_created(const StripeAnswer *call)
+{
+	keep_for_client(call, NULL, answer_field(call, "secret"));
+}
+
 /* Ties the PaymentIntent to its order, and hears what it says of itself and what was said of it before we knew it. */
 static void
-apply_intent(const pg_uuid_t *request_id, const pg_uuid_t *order_id, const char *user_id, const char *intent_id,
-			 Jsonb *intent, TimestampTz now)
+payment_intent_answered(const StripeAnswer *call)
 {
-	Datum		values[3] = {UUIDPGetDatum(order_id), CStringGetTextDatum(intent_id), TimestampTzGetDatum(now)};
+	char	   *intent_id = answer_field(call, "id");
+	Datum		values[3] = {UUIDPGetDatum(call->order_id), CStringGetTextDatum(intent_id), TimestampTzGetDatum(call->now)};
 	char	   *client_secret;
 
-	lock_order(order_id);
+	lock_order(call->order_id);
 	run_latest(&keep_payment_intent, values, NULL);
 	/* in an answer that is applied late there is no secret any more: the buyer asks again for it */
-	if (payment_intent_says(order_id, intent, psprintf("request %s", uuid_text(request_id)), now) == ORDER_STAYED &&
-		(client_secret = json_string_at(intent, JSON_PATH("client_secret"))) != NULL)
-		keep_for_client(request_id, user_id, order_id, client_secret, NULL, now);
-	apply_parked_events(intent_id, now);
+	if (payment_intent_says(call->order_id, call->answer, psprintf("request %s", uuid_text(call->request_id)), call->now) == ORDER_STAYED &&
+		(client_secret = json_string_at(call->answer, JSON_PATH("client_secret"))) != NULL)
+		keep_for_client(call, client_secret, NULL);
+	apply_parked_events(intent_id, call->now);
 	declare_lock(RANK_PUBLIC);
 	run_latest(&project_payment_intent, values, NULL);
 }
 
-/* Applies the answer of a finished request. */
-void
-apply_stripe_answer(const char *kind, const pg_uuid_t *request_id, const char *order_text,
-					const char *user_id, Jsonb *answer, TimestampTz now)
+/* What the answers to each kind of request mean; NULL: nothing is to be done. */
+static const struct
 {
-	pg_uuid_t	order_id;
-	Datum		values[3];
+	const char *kind;
+	void		(*done) (const StripeAnswer *call);
+	void		(*failed) (const StripeAnswer *call);	/* it will never succeed */
+}			kinds[] = {
+	{"create_customer", customer_created, NULL},
+	{"create_ephemeral_key", ephemeral_key_created, NULL},
+	{"create_payment_intent", payment_intent_answered, NULL},
+	{"get_payment_intent", payment_intent_answered, NULL},
+};
 
-	if (order_text != NULL && !uuid_from_text(order_text, strlen(order_text), &order_id))
-		elog(ERROR, "\"%s\" is not a uuid", order_text);
+/* Applies the answer of a finished request, or what its failure means. */
+void
+apply_stripe_answer(const StripeAnswer *call)
+{
+	for (size_t i = 0; i < lengthof(kinds); i++)
+		if (strcmp(kinds[i].kind, call->kind) == 0)
+		{
+			void		(*effect) (const StripeAnswer *) = call->failed ? kinds[i].failed : kinds[i].done;
 
-	if (strcmp(kind, "create_customer") == 0)
-	{
-		values[0] = CStringGetTextDatum(user_id);
-		values[1] = CStringGetTextDatum(answer_field(answer, kind, "id"));
-		values[2] = TimestampTzGetDatum(now);
-		run_latest(&keep_customer, values, NULL);
-	}
-	else if (strcmp(kind, "create_ephemeral_key") == 0)
-		keep_for_client(request_id, user_id, &order_id, NULL, answer_field(answer, kind, "secret"), now);
-	else if (strcmp(kind, "create_payment_intent") == 0 || strcmp(kind, "get_payment_intent") == 0)
-		apply_intent(request_id, &order_id, user_id, answer_field(answer, kind, "id"), answer, now);
-	else
-		elog(ERROR, "no effect is known for a request of kind \"%s\"", kind);
+			if (effect != NULL)
+				effect(call);
+			return;
+		}
+	elog(ERROR, "no effect is known for a request of kind \"%s\"", call->kind);
 }
 
 /* Which figure of a paid PaymentIntent is not what the order asks for, or NULL. */

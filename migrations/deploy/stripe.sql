@@ -8,7 +8,7 @@ SELECT pg_temp.unpark('ticketing', t) FROM unnest(ARRAY['stripe_requests', 'stri
 CREATE TABLE IF NOT EXISTS ticketing.stripe_requests (
   id                uuid PRIMARY KEY DEFAULT gen_random_uuid(),
   seq               bigint GENERATED ALWAYS AS IDENTITY,
-  kind              text NOT NULL CHECK (kind IN ('create_customer', 'create_ephemeral_key', 'create_payment_intent', 'get_payment_intent')),
+  kind              text NOT NULL,
   lane              smallint NOT NULL CHECK (lane BETWEEN 0 AND 2),
   method            text NOT NULL CHECK (method IN ('GET', 'POST', 'DELETE')),
   path              text NOT NULL CHECK (path LIKE '/v1/%'),
@@ -38,6 +38,7 @@ CREATE TABLE IF NOT EXISTS ticketing.stripe_requests (
   completed_at      timestamptz
 );
 COMMENT ON TABLE ticketing.stripe_requests IS 'Outbox: calls that the relay makes after the transaction that asked for them has committed.';
+COMMENT ON COLUMN ticketing.stripe_requests.kind IS 'What is asked and what the answer means: a function of src/stripe_effects.c.';
 COMMENT ON COLUMN ticketing.stripe_requests.lane IS '0 refunds and cancels, 1 buyers, 2 reconciliation.';
 COMMENT ON COLUMN ticketing.stripe_requests.customer_of IS 'User whose Stripe customer id becomes the parameter "customer" when the body is frozen.';
 COMMENT ON COLUMN ticketing.stripe_requests.body IS 'Form body, frozen at the first lease: every retry sends the same bytes under the same key.';
@@ -48,7 +49,7 @@ COMMENT ON COLUMN ticketing.stripe_requests.applied IS 'Whether the answer''s ef
 CREATE INDEX IF NOT EXISTS stripe_requests_ready ON ticketing.stripe_requests (lane, seq) WHERE state = 'ready';
 CREATE INDEX IF NOT EXISTS stripe_requests_leased ON ticketing.stripe_requests (lease_expires_at) WHERE state = 'leased';
 CREATE INDEX IF NOT EXISTS stripe_requests_waiting ON ticketing.stripe_requests (waits_for) WHERE state = 'ready' AND waits_for IS NOT NULL;
-CREATE INDEX IF NOT EXISTS stripe_requests_unapplied ON ticketing.stripe_requests (seq) WHERE state = 'done' AND NOT applied;
+CREATE INDEX IF NOT EXISTS stripe_requests_unapplied ON ticketing.stripe_requests (seq) WHERE state IN ('done', 'failed') AND NOT applied;
 CREATE INDEX IF NOT EXISTS stripe_requests_order ON ticketing.stripe_requests (order_id) WHERE order_id IS NOT NULL;
 CREATE UNIQUE INDEX IF NOT EXISTS stripe_requests_open_customer ON ticketing.stripe_requests (user_id)
   WHERE kind = 'create_customer' AND state IN ('ready', 'leased');
@@ -92,11 +93,11 @@ CREATE OR REPLACE VIEW ticketing.relay_status WITH (security_barrier) AS
 SELECT count(*) FILTER (WHERE state = 'ready') AS ready,
        count(*) FILTER (WHERE state = 'leased') AS leased,
        count(*) FILTER (WHERE state = 'unknown') AS unknown,
-       count(*) FILTER (WHERE state = 'done' AND NOT applied) AS unapplied,
+       count(*) FILTER (WHERE state IN ('done', 'failed') AND NOT applied) AS unapplied,
        clock_timestamp() - min(created_at) FILTER (WHERE state = 'ready' AND run_at <= clock_timestamp()) AS oldest_ready,
        (SELECT count(*) FROM pg_stat_activity WHERE application_name = 'dvnt_stripe_relay' AND datname = current_database()) AS relays
 FROM ticketing.stripe_requests
-WHERE state IN ('ready', 'leased', 'unknown') OR (state = 'done' AND NOT applied);
+WHERE state IN ('ready', 'leased', 'unknown') OR (state IN ('done', 'failed') AND NOT applied);
 COMMENT ON VIEW ticketing.relay_status IS 'Health of the outbox: what waits, for how long, and how many relays are connected.';
 ALTER VIEW ticketing.relay_status OWNER TO dvnt_ticketing_owner;
 COMMIT;
