@@ -1,7 +1,8 @@
 /*
  * checkout.c
  *		From a cart to an order: free tickets at once, paid ones through a
- *		PaymentIntent that is asked for in the same transaction.
+ *		PaymentIntent or a Checkout Session that is asked for in the same
+ *		transaction.
  *
  * Reads and writes what cart.c, holds.c, orders.c and stripe_requests.c do.
  * Locks: user, order, then what holds.c takes.
@@ -18,14 +19,21 @@
 #define STRIPE_CREATES_PER_SECOND 20
 
 KEPT_PLAN(open_order,
-		  "SELECT order_id, rail, user_id, event_id, total_cents, currency, subtotal_cents, buyer_fee_cents, organizer_fee_cents, application_fee_cents, transfer_cents, expires_at, payment_intent_id "
+		  "SELECT order_id, user_id, event_id, total_cents, currency, subtotal_cents, buyer_fee_cents, organizer_fee_cents, application_fee_cents, transfer_cents, expires_at, "
+		  "  state, payee_account, email "
 		  "FROM ticketing.orders WHERE reservation_id = $1 "
 		  "AND state IN ('created', 'awaiting_payment', 'processing', 'expiring', 'canceling', 'review') FOR UPDATE",
 		  UUIDOID);
 KEPT_PLAN(last_request,
-		  "SELECT r.id, r.state, EXISTS (SELECT FROM ticketing.stripe_handoff h WHERE h.request_id = r.id AND h.client_secret IS NOT NULL AND h.created_at > $2 - interval '15 minutes') "
-		  "FROM ticketing.stripe_requests r WHERE r.order_id = $1 AND r.kind IN ('create_payment_intent', 'get_payment_intent') ORDER BY r.seq DESC LIMIT 1",
-		  UUIDOID, TIMESTAMPTZOID);
+		  "SELECT r.id, r.state, EXISTS (SELECT FROM ticketing.stripe_handoff h WHERE h.request_id = r.id AND coalesce(h.client_secret, h.url) IS NOT NULL AND h.created_at > $2 - interval '15 minutes') "
+		  "FROM ticketing.stripe_requests r WHERE r.order_id = $1 AND r.user_id IS NOT NULL AND r.kind IN ('create_' || $3, 'get_' || $3) ORDER BY r.seq DESC LIMIT 1",
+		  UUIDOID, TIMESTAMPTZOID, TEXTOID);
+KEPT_PLAN(cancel_under_way,
+		  "SELECT id FROM ticketing.stripe_requests WHERE order_id = $1 AND kind IN ('cancel_payment_intent', 'expire_checkout_session') AND state IN ('ready', 'leased') ORDER BY seq DESC LIMIT 1",
+		  UUIDOID);
+KEPT_PLAN(change_rail,
+		  "UPDATE ticketing.orders SET rail = $2, payment_intent_id = NULL, checkout_session_id = NULL, updated_at = $3 WHERE order_id = $1",
+		  UUIDOID, TEXTOID, TIMESTAMPTZOID);
 KEPT_PLAN(find_customer,
 		  "SELECT stripe_customer_id FROM public.stripe_customers WHERE user_id = $1", TEXTOID);
 KEPT_PLAN(open_customer_request,
@@ -34,9 +42,10 @@ KEPT_PLAN(open_customer_request,
 KEPT_PLAN(queue_length,
 		  "SELECT count(*) FROM (SELECT FROM ticketing.stripe_requests WHERE state = 'ready' AND lane <= 1 LIMIT 100000) q");
 
-/* The arguments of create_payment_intent. */
+/* The arguments of create_payment_intent and create_checkout_session. */
 typedef struct PaymentCall
 {
+	const char *rail;			/* payment_intent, checkout_session */
 	char	   *user_id;
 	int32		event_id;
 	Cart	   *items;			/* NULL: the reservation's */
@@ -44,7 +53,9 @@ typedef struct PaymentCall
 	bool		has_expected_total;
 	int32		expected_total_cents;
 	char	   *email;
-	char	   *mobile_api_version;
+	char	   *mobile_api_version; /* of a PaymentIntent */
+	char	   *success_url;	/* of a Checkout Session */
+	char	   *cancel_url;
 } PaymentCall;
 
 /* An order that is ready to be paid. */
@@ -128,16 +139,38 @@ payment_intent_params(const PaymentCall *call, const PayableOrder *order)
 	return answer_end(&params);
 }
 
-/* Enqueues customer, ephemeral key and PaymentIntent, each waiting for the one before. */
+static bool
+by_session(const PaymentCall *call)
+{
+	return strcmp(call->rail, "checkout_session") == 0;
+}
+
+/*
+ * Enqueues customer, ephemeral key and PaymentIntent or Checkout Session, each
+ * waiting for the one before, and the first for what it must wait for.
+ */
 static void
-enqueue_payment_chain(const PaymentCall *call, PayableOrder *order, TimestampTz now)
+enqueue_payment_chain(const PaymentCall *call, PayableOrder *order, const pg_uuid_t *waits_for, TimestampTz now)
 {
 	NewStripeRequest request = {
 		.lane = STRIPE_LANE_BUYER, .method = "POST", .customer_of = call->user_id,
 		.order_id = &order->order_id, .event_id = call->event_id, .user_id = call->user_id
 	};
 
-	request.waits_for = need_customer(call, &order->order_id, now);
+	request.waits_for = waits_for ? waits_for : need_customer(call, &order->order_id, now);
+	if (by_session(call))
+	{
+		CheckoutPage page = {
+			.order_id = &order->order_id, .event_id = call->event_id, .payee_account = order->payee_account, .quote = &order->quote,
+			.currency = order->currency, .success_url = call->success_url, .cancel_url = call->cancel_url, .email = call->email
+		};
+
+		request.kind = "create_checkout_session";
+		request.path = "/v1/checkout/sessions";
+		request.params = checkout_session_params(&page);
+		order->stripe_request_id = *enqueue_stripe_request(&request, now);
+		return;
+	}
 	if (call->mobile_api_version != NULL)
 	{
 		request.kind = "create_ephemeral_key";
@@ -153,62 +186,108 @@ enqueue_payment_chain(const PaymentCall *call, PayableOrder *order, TimestampTz 
 	order->stripe_request_id = *enqueue_stripe_request(&request, now);
 }
 
-/* Asks Stripe for the PaymentIntent again, because its client secret is gone here. */
+/* Asks Stripe for the object again, because what the client needs of it is gone here. */
 static void
-enqueue_refetch(const PaymentCall *call, PayableOrder *order, const char *payment_intent_id, TimestampTz now)
+enqueue_refetch(const PaymentCall *call, PayableOrder *order, const char *object_id, TimestampTz now)
 {
 	NewStripeRequest request = {
-		.kind = "get_payment_intent", .lane = STRIPE_LANE_BUYER, .method = "GET",
-		.path = psprintf("/v1/payment_intents/%s", payment_intent_id), .params = "{}",
+		.kind = by_session(call) ? "get_checkout_session" : "get_payment_intent", .lane = STRIPE_LANE_BUYER, .method = "GET",
+		.path = psprintf(by_session(call) ? "/v1/checkout/sessions/%s" : "/v1/payment_intents/%s", object_id), .params = "{}",
 		.order_id = &order->order_id, .event_id = call->event_id, .user_id = call->user_id
 	};
 
 	order->stripe_request_id = *enqueue_stripe_request(&request, now);
 }
 
-/* The reservation's open order, asked for again on the same rail: the same object. */
+/* Whatever the order was offered before is canceled first; the new object waits for that. */
+static void
+offer_again(const PaymentCall *call, PayableOrder *order, const LockedOrder *locked, TimestampTz now)
+{
+	Datum		id = UUIDPGetDatum(&order->order_id);
+	pg_uuid_t  *cancel = NULL;
+
+	if (cancel_payments(locked, now) && run_latest(&cancel_under_way, &id, NULL) > 0)
+		cancel = DatumGetUUIDP(uuid_copy(row_datum(0, 1)));
+	enqueue_payment_chain(call, order, cancel, now);
+}
+
+/* The buyer goes on on the other rail; only one of them can be paid. */
+static void
+switch_rail(const PaymentCall *call, PayableOrder *order, const LockedOrder *locked, TimestampTz now)
+{
+	char	   *object_id = by_session(call) ? locked->payment_intent_id : locked->checkout_session_id;
+	const char *state = order_state_name(locked->state);
+	Answer		detail;
+	Datum		values[3];
+
+	if (locked->state != ORDER_AWAITING_PAYMENT || object_id == NULL)
+		refuse(WRONG_STATE, psprintf("\"order_id\": \"%s\", \"state\": \"%s\"", uuid_text(&order->order_id), state),
+			   locked->state == ORDER_AWAITING_PAYMENT ? "Stripe is being asked for the other way: try again in a moment." : "Finish paying it there.",
+			   "reservation %s is being paid another way", uuid_text(call->reservation_id));
+	answer_begin(&detail);
+	answer_text(&detail, "from", locked->rail);
+	answer_text(&detail, "to", call->rail);
+	order_log(&order->order_id, "rail_changed", state, state, locked->rail, answer_end(&detail), now);
+	values[0] = UUIDPGetDatum(&order->order_id);
+	values[1] = CStringGetTextDatum(call->rail);
+	values[2] = TimestampTzGetDatum(now);
+	run_latest(&change_rail, values, NULL);
+	offer_again(call, order, locked, now);
+}
+
+/* The reservation's open order, asked for again: on the same rail the same object. */
 static bool
 resume_order(const PaymentCall *call, PayableOrder *order, TimestampTz now)
 {
 	Datum		reservation = UUIDPGetDatum(call->reservation_id);
-	Datum		values[2];
-	char	   *payment_intent_id;
+	Datum		values[3];
+	LockedOrder locked;
+	char	   *object_id;
 
 	if (run_latest(&open_order, &reservation, NULL) == 0)
 		return false;
 	declare_lock(RANK_ORDER);
-	if (strcmp(row_text(0, 3), call->user_id) != 0 || DatumGetInt32(row_datum(0, 4)) != call->event_id)
+	if (strcmp(row_text(0, 2), call->user_id) != 0 || DatumGetInt32(row_datum(0, 3)) != call->event_id)
 		refuse(NOT_FOUND, psprintf("\"reservation_id\": \"%s\"", uuid_text(call->reservation_id)), NULL,
 			   "reservation %s does not exist", uuid_text(call->reservation_id));
-	if (strcmp(row_text(0, 2), "payment_intent") != 0)
-		refuse(WRONG_STATE, psprintf("\"order_id\": \"%s\"", row_uuid_text(0, 1)),
-			   "Finish paying it there.",
-			   "reservation %s is being paid another way", uuid_text(call->reservation_id));
 	order->order_id = *DatumGetUUIDP(row_datum(0, 1));
 	order->reservation_id = *call->reservation_id;
-	order->quote.total_cents = DatumGetInt32(row_datum(0, 5));
-	strlcpy(order->currency, row_text(0, 6), sizeof(order->currency));
-	order->quote.subtotal_cents = DatumGetInt32(row_datum(0, 7));
-	order->quote.buyer_fee_cents = DatumGetInt32(row_datum(0, 8));
-	order->quote.organizer_fee_cents = DatumGetInt32(row_datum(0, 9));
-	order->quote.application_fee_cents = DatumGetInt32(row_datum(0, 10));
-	order->quote.transfer_cents = DatumGetInt32(row_datum(0, 11));
-	order->expires_at = DatumGetTimestampTz(row_datum(0, 12));
-	payment_intent_id = row_text(0, 13);
+	order->quote.total_cents = DatumGetInt32(row_datum(0, 4));
+	strlcpy(order->currency, row_text(0, 5), sizeof(order->currency));
+	order->quote.subtotal_cents = DatumGetInt32(row_datum(0, 6));
+	order->quote.buyer_fee_cents = DatumGetInt32(row_datum(0, 7));
+	order->quote.organizer_fee_cents = DatumGetInt32(row_datum(0, 8));
+	order->quote.application_fee_cents = DatumGetInt32(row_datum(0, 9));
+	order->quote.transfer_cents = DatumGetInt32(row_datum(0, 10));
+	order->expires_at = DatumGetTimestampTz(row_datum(0, 11));
+	order->payee_account = row_text(0, 13);
+	lock_order(&order->order_id, &locked);
+	if (locked.state != ORDER_AWAITING_PAYMENT && locked.state != ORDER_PROCESSING)
+		refuse(WRONG_STATE, psprintf("\"order_id\": \"%s\", \"state\": \"%s\"", uuid_text(&order->order_id), order_state_name(locked.state)),
+			   locked.state == ORDER_REVIEW ? "An operator looks at its payment." : "Its time to pay is over: hold the tickets again.",
+			   "the order of reservation %s cannot be paid any more", uuid_text(call->reservation_id));
 	check_expected_total(call, order->quote.total_cents);
+	if (strcmp(locked.rail, call->rail) != 0)
+	{
+		switch_rail(call, order, &locked, now);
+		return true;
+	}
 
 	values[0] = UUIDPGetDatum(&order->order_id);
 	values[1] = TimestampTzGetDatum(now);
+	values[2] = CStringGetTextDatum(call->rail);
 	if (run_latest(&last_request, values, NULL) == 0)
 		elog(ERROR, "order %s has no Stripe request", uuid_text(&order->order_id));
 	order->stripe_request_id = *DatumGetUUIDP(row_datum(0, 1));
-	if (payment_intent_id != NULL)
+	object_id = by_session(call) ? locked.checkout_session_id : locked.payment_intent_id;
+	if (object_id != NULL)
 	{
-		if (strcmp(row_text(0, 2), "done") == 0 && !DatumGetBool(row_datum(0, 3)))
-			enqueue_refetch(call, order, payment_intent_id, now);
+		/* of an answer that got lost after it was asked for again, once more */
+		if (strcmp(row_text(0, 2), "failed") == 0 || (strcmp(row_text(0, 2), "done") == 0 && !DatumGetBool(row_datum(0, 3))))
+			enqueue_refetch(call, order, object_id, now);
 	}
 	else if (strcmp(row_text(0, 2), "failed") == 0)
-		enqueue_payment_chain(call, order, now);
+		offer_again(call, order, &locked, now);
 	return true;
 }
 
@@ -278,14 +357,14 @@ start_order(const PaymentCall *call, PayableOrder *order, TimestampTz now)
 	made.cart = cart;
 	made.quote = &order->quote;
 	made.currency = order->currency;
-	made.rail = "payment_intent";
+	made.rail = call->rail;
 	made.reservation_id = &order->reservation_id;
 	made.email = call->email;
 	made.expires_at = order->expires_at;
 	order_make(&made, now);
 	order->order_id = made.order_id;
-	attach_holds(&order->reservation_id, &order->order_id);
-	enqueue_payment_chain(call, order, now);
+	attach_holds(&order->reservation_id, &order->order_id, add_seconds(order->expires_at, ORDER_GRACE_SECONDS));
+	enqueue_payment_chain(call, order, NULL, now);
 }
 
 static const char *
@@ -322,7 +401,55 @@ payment_arguments(const PaymentCall *call)
 		answer_int(&arguments, "expected_total_cents", call->expected_total_cents);
 	answer_text(&arguments, "email", call->email);
 	answer_text(&arguments, "mobile_api_version", call->mobile_api_version);
+	answer_text(&arguments, "success_url", call->success_url);
+	answer_text(&arguments, "cancel_url", call->cancel_url);
 	return answer_end(&arguments);
+}
+
+/* The arguments that both rails begin with. */
+static void
+read_call(FunctionCallInfo fcinfo, const char *rail, PaymentCall *call)
+{
+	memset(call, 0, sizeof(PaymentCall));
+	call->rail = rail;
+	call->user_id = text_argument(fcinfo, 0, "user_id");
+	require_argument(fcinfo, 1, "event_id");
+	call->event_id = PG_GETARG_INT32(1);
+	if (!PG_ARGISNULL(2))
+		call->items = cart_parse(call->event_id, PG_GETARG_JSONB_P(2));
+	if (!PG_ARGISNULL(3))
+		call->reservation_id = PG_GETARG_UUID_P(3);
+	if (call->items == NULL && call->reservation_id == NULL)
+		require_argument(fcinfo, 2, "items");
+	call->has_expected_total = !PG_ARGISNULL(4);
+	call->expected_total_cents = call->has_expected_total ? PG_GETARG_INT32(4) : 0;
+	call->email = optional_text(fcinfo, 5);
+}
+
+/* Holds, orders and asks Stripe; the same answer for the same request id. */
+static Datum
+take_payment(const PaymentCall *call, const char *function_name, const char *request_id)
+{
+	PayableOrder order = {0};
+	RememberedCall remembered;
+	TimestampTz now;
+	Datum		result;
+
+	require_ticket_keyring();
+	begin_command();
+	remembered_call(&remembered, function_name, call->user_id, request_id, payment_arguments(call));
+	lock_user(call->user_id, call->event_id);
+	if (!recall_answer(&remembered, &result))
+	{
+		now = engine_now();
+		if (call->reservation_id == NULL || !resume_order(call, &order, now))
+			start_order(call, &order, now);
+		result = jsonb_from_text(payment_answer(&order));
+		remember_answer(&remembered, result);
+	}
+	result = SPI_datumTransfer(result, false, -1);
+	SPI_finish();
+	return result;
 }
 
 PG_FUNCTION_INFO_V1(dvnt_create_payment_intent);
@@ -334,41 +461,28 @@ PG_FUNCTION_INFO_V1(dvnt_create_payment_intent);
 Datum
 dvnt_create_payment_intent(PG_FUNCTION_ARGS)
 {
-	PaymentCall call = {0};
-	PayableOrder order = {0};
-	RememberedCall remembered;
-	TimestampTz now;
-	Datum		result;
+	PaymentCall call;
 
-	call.user_id = text_argument(fcinfo, 0, "user_id");
-	require_argument(fcinfo, 1, "event_id");
-	call.event_id = PG_GETARG_INT32(1);
-	if (!PG_ARGISNULL(2))
-		call.items = cart_parse(call.event_id, PG_GETARG_JSONB_P(2));
-	if (!PG_ARGISNULL(3))
-		call.reservation_id = PG_GETARG_UUID_P(3);
-	if (call.items == NULL && call.reservation_id == NULL)
-		require_argument(fcinfo, 2, "items");
-	call.has_expected_total = !PG_ARGISNULL(4);
-	call.expected_total_cents = call.has_expected_total ? PG_GETARG_INT32(4) : 0;
-	call.email = optional_text(fcinfo, 5);
+	read_call(fcinfo, "payment_intent", &call);
 	call.mobile_api_version = optional_text(fcinfo, 6);
-	require_ticket_keyring();
+	PG_RETURN_DATUM(take_payment(&call, "create_payment_intent", optional_text(fcinfo, 7)));
+}
 
-	begin_command();
-	remembered_call(&remembered, "create_payment_intent", call.user_id, optional_text(fcinfo, 7), payment_arguments(&call));
-	lock_user(call.user_id, call.event_id);
-	if (!recall_answer(&remembered, &result))
-	{
-		now = engine_now();
-		if (call.reservation_id == NULL || !resume_order(&call, &order, now))
-			start_order(&call, &order, now);
-		result = jsonb_from_text(payment_answer(&order));
-		remember_answer(&remembered, result);
-	}
-	result = SPI_datumTransfer(result, false, -1);
-	SPI_finish();
-	PG_RETURN_DATUM(result);
+PG_FUNCTION_INFO_V1(dvnt_create_checkout_session);
+
+/*
+ * create_checkout_session(user_id, event_id, items, reservation_id, expected_total_cents, email,
+ * success_url, cancel_url, request_id) → jsonb
+ */
+Datum
+dvnt_create_checkout_session(PG_FUNCTION_ARGS)
+{
+	PaymentCall call;
+
+	read_call(fcinfo, "checkout_session", &call);
+	call.success_url = text_argument(fcinfo, 6, "success_url");
+	call.cancel_url = optional_text(fcinfo, 7);
+	PG_RETURN_DATUM(take_payment(&call, "create_checkout_session", optional_text(fcinfo, 8)));
 }
 
 /* Refuses a cart that costs something. */

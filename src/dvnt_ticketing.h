@@ -23,6 +23,7 @@
 
 #include "fees.h"
 #include "keyring.h"
+#include "order_states.h"
 #include "qr_payload.h"
 #include "refusal.h"
 
@@ -379,7 +380,9 @@ extern pg_uuid_t *hold_cart(const Cart *cart, const char *user_id, TimestampTz n
 extern Cart *cart_of_reservation(const pg_uuid_t *reservation_id, const char *user_id,
 								 int32 event_id, TimestampTz now, TimestampTz *expires_at,
 								 pg_uuid_t *order_id, bool *has_order);
-extern void attach_holds(const pg_uuid_t *reservation_id, const pg_uuid_t *order_id);
+extern void attach_holds(const pg_uuid_t *reservation_id, const pg_uuid_t *order_id, TimestampTz until);
+extern void keep_holds(const pg_uuid_t *reservation_id, TimestampTz until);
+extern void return_held_seats(const pg_uuid_t *reservation_id, int32 event_id, TimestampTz now);
 extern int64 convert_holds(const pg_uuid_t *reservation_id, const pg_uuid_t *order_id, TimestampTz now);
 
 /*-- orders.c --*/
@@ -398,33 +401,6 @@ typedef struct NewOrder
 	TimestampTz expires_at;		/* of the hold */
 } NewOrder;
 
-typedef enum OrderState
-{
-	ORDER_CREATED,
-	ORDER_AWAITING_PAYMENT,
-	ORDER_PROCESSING,
-	ORDER_EXPIRING,
-	ORDER_CANCELING,
-	ORDER_EXPIRED,
-	ORDER_CANCELED,
-	ORDER_LATE_PAID,
-	ORDER_PAID,
-	ORDER_REVIEW,
-	ORDER_PARTIALLY_REFUNDED,
-	ORDER_REFUNDING,
-	ORDER_REFUNDED,
-	ORDER_REFUND_FAILED,
-	ORDER_STATE_COUNT
-} OrderState;
-
-typedef enum OrderEvent
-{
-	ORDER_EVENT_FREE,			/* nothing to pay */
-	ORDER_EVENT_DECLINED,		/* Stripe: payment_failed; the buyer may try again */
-	ORDER_EVENT_SUCCEEDED,		/* Stripe: paid, and what was paid is what was asked */
-	ORDER_EVENT_DIFFERS			/* Stripe: paid, but amount, currency, account or mode differ */
-} OrderEvent;
-
 /* What a transition did. */
 typedef enum OrderOutcome
 {
@@ -433,11 +409,76 @@ typedef enum OrderOutcome
 	ORDER_FOUND					/* recorded as a finding */
 } OrderOutcome;
 
+/* How long Stripe may take to confirm that an order can be paid no more; then its seats go back by time alone. */
+#define ORDER_GRACE_SECONDS (15 * 60.0)
+
+/* An order that is locked. */
+typedef struct LockedOrder
+{
+	pg_uuid_t	order_id;
+	OrderState	state;
+	int64		seats;			/* ordered */
+	bool		held;			/* false: a free one */
+	pg_uuid_t	reservation_id;
+	int64		seats_held;		/* fewer: some went back by time */
+	int32		event_id;
+	char	   *user_id;
+	char	   *rail;
+	TimestampTz expires_at;		/* of the buyer's time to pay; DT_NOEND: a free one */
+	TimestampTz created_at;
+	char	   *payment_intent_id;	/* NULL: none yet */
+	char	   *checkout_session_id;
+	bool		action_extended;	/* it has had its more time for 3-D Secure */
+} LockedOrder;
+
 extern void order_make(NewOrder *order, TimestampTz now);
+extern void order_log(const pg_uuid_t *order_id, const char *event, const char *from_state, const char *to_state,
+					  const char *source, const char *detail_json, TimestampTz now);
+extern void lock_order(const pg_uuid_t *order_id, LockedOrder *order);
+extern OrderOutcome order_apply_locked(LockedOrder *order, OrderEvent event, const char *source,
+									   const char *detail_json, TimestampTz now);
 extern OrderOutcome order_apply(const pg_uuid_t *order_id, OrderEvent event, const char *source,
 								const char *detail_json, TimestampTz now);
 extern void record_finding(const char *kind, const char *entity, const char *detail_json,
 						   TimestampTz now);
+
+/*-- checkout_session.c --*/
+
+/* What Stripe's payment page is told of an order. */
+typedef struct CheckoutPage
+{
+	const pg_uuid_t *order_id;
+	int32		event_id;
+	const char *payee_account;
+	const FeeQuote *quote;
+	const char *currency;
+	const char *success_url;
+	const char *cancel_url;		/* NULL: none */
+	const char *email;			/* NULL: unknown */
+} CheckoutPage;
+
+extern const char *checkout_session_params(const CheckoutPage *page);
+
+/*-- order_ends.c --*/
+
+extern void give_time_to_pay(LockedOrder *order, TimestampTz now);
+extern bool take_seats_again(LockedOrder *order, TimestampTz now);
+extern int	end_due_orders(int max_rows, TimestampTz now);
+
+/*-- payments.c --*/
+
+extern void lock_order_to_pay(const pg_uuid_t *order_id, LockedOrder *order);
+extern bool cancel_payments(const LockedOrder *order, TimestampTz now);
+extern bool order_of_payment(const char *object_id, pg_uuid_t *order_id);
+extern OrderOutcome payment_says(const pg_uuid_t *order_id, Jsonb *object, const char *source, TimestampTz now);
+extern OrderOutcome payment_failed(const pg_uuid_t *order_id, Jsonb *intent, const char *source, TimestampTz now);
+extern OrderOutcome session_failed(const pg_uuid_t *order_id, Jsonb *session, const char *source, TimestampTz now);
+extern void fetch_payment(const char *object_id, const pg_uuid_t *order_id, TimestampTz now);
+
+/*-- refunds.c --*/
+
+extern void refund_payment(const LockedOrder *order, const char *payment_intent_id, const char *reason, TimestampTz now);
+extern bool fetch_refund(const char *stripe_refund_id, const char *payment_intent_id, pg_uuid_t *order_id, TimestampTz now);
 
 /*-- organizers.c --*/
 
@@ -537,8 +578,17 @@ typedef struct StripeAnswer
 } StripeAnswer;
 
 extern void apply_stripe_answer(const StripeAnswer *call);
-extern OrderOutcome payment_intent_says(const pg_uuid_t *order_id, Jsonb *intent, const char *source,
-										TimestampTz now);
+extern char *answer_field(const StripeAnswer *call, const char *field);
+extern void keep_for_client(const StripeAnswer *call, const char *client_secret, const char *ephemeral_key, const char *url);
+
+/* Effects, in the files of what they are about. */
+extern void payment_intent_answered(const StripeAnswer *call);
+extern void payment_creation_failed(const StripeAnswer *call);
+extern void payment_cancel_failed(const StripeAnswer *call);
+extern void payment_fetch_failed(const StripeAnswer *call);
+extern void checkout_session_answered(const StripeAnswer *call);
+extern void refund_answered(const StripeAnswer *call);
+extern void refund_creation_failed(const StripeAnswer *call);
 
 /*-- stripe_events.c --*/
 

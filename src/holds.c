@@ -21,11 +21,11 @@
 enum
 {
 	HOLD_ID, HOLD_RESERVATION_ID, HOLD_EVENT_ID, HOLD_TICKET_TYPE_ID, HOLD_USER_ID, HOLD_QUANTITY, HOLD_STATUS,
-	HOLD_EXPIRES_AT, HOLD_CREATED_AT, HOLD_ORDER_ID, HOLD_COLUMNS
+	HOLD_EXPIRES_AT, HOLD_CREATED_AT, HOLD_COLUMNS
 };
 static KnownTable ticket_holds = {
 	.schema = "ticketing", .name = "ticket_holds",
-	.columns = {"id", "reservation_id", "event_id", "ticket_type_id", "user_id", "quantity", "status", "expires_at", "created_at", "order_id"},
+	.columns = {"id", "reservation_id", "event_id", "ticket_type_id", "user_id", "quantity", "status", "expires_at", "created_at"},
 	.indexes = {"ticket_holds_live_of_user", "ticket_holds_due"}
 };
 
@@ -63,8 +63,8 @@ KEPT_PLAN(extend_reservation,
 		  "UPDATE ticketing.ticket_holds SET expires_at = $2 WHERE reservation_id = $1",
 		  UUIDOID, TIMESTAMPTZOID);
 KEPT_PLAN(attach_order,
-		  "UPDATE ticketing.ticket_holds SET order_id = $2 WHERE reservation_id = $1",
-		  UUIDOID, UUIDOID);
+		  "UPDATE ticketing.ticket_holds SET order_id = $2, expires_at = $3 WHERE reservation_id = $1",
+		  UUIDOID, UUIDOID, TIMESTAMPTZOID);
 KEPT_PLAN(convert_reservation,
 		  "WITH held AS (SELECT id, status FROM ticketing.ticket_holds WHERE reservation_id = $1 AND order_id = $3 ORDER BY id FOR UPDATE) "
 		  "UPDATE ticketing.ticket_holds h SET status = 'converted', ended_at = $2 FROM held "
@@ -82,13 +82,13 @@ KEPT_PLAN(read_availability,
 		  "FROM public.ticket_types t "
 		  "LEFT JOIN ticketing.stock_pools tp ON tp.event_id = t.event_id AND tp.ticket_type_id = t.id "
 		  "LEFT JOIN ticketing.stock_pools ep ON ep.event_id = t.event_id AND ep.ticket_type_id IS NULL "
-		  "LEFT JOIN LATERAL (SELECT sum(q.quantity) FILTER (WHERE q.order_id IS NOT NULL OR q.expires_at > $2) AS held, "
-		  "                          sum(q.quantity) FILTER (WHERE q.order_id IS NULL AND q.expires_at <= $2) AS dead, "
-		  "                          min(q.expires_at) FILTER (WHERE q.order_id IS NULL AND q.expires_at > $2 AND q.expires_at < 'infinity') AS next_release_at "
+		  "LEFT JOIN LATERAL (SELECT sum(q.quantity) FILTER (WHERE q.expires_at > $2) AS held, "
+		  "                          sum(q.quantity) FILTER (WHERE q.expires_at <= $2) AS dead, "
+		  "                          min(q.expires_at) FILTER (WHERE q.expires_at > $2 AND q.expires_at < 'infinity') AS next_release_at "
 		  "                   FROM ticketing.ticket_holds q WHERE q.event_id = t.event_id AND q.ticket_type_id = t.id AND q.status = 'active') h ON true "
 		  "LEFT JOIN LATERAL (SELECT (SELECT sum(s.available) FROM ticketing.stock_shards s WHERE s.pool_id = tp.pool_id) - tp.deficit + coalesce(h.dead, 0) AS free) tf ON true "
 		  "LEFT JOIN LATERAL (SELECT (SELECT sum(s.available) FROM ticketing.stock_shards s WHERE s.pool_id = ep.pool_id) - ep.deficit "
-		  "                        + (SELECT coalesce(sum(q.quantity), 0) FROM ticketing.ticket_holds q WHERE q.event_id = t.event_id AND q.status = 'active' AND q.order_id IS NULL AND q.expires_at <= $2) AS free) ef ON true "
+		  "                        + (SELECT coalesce(sum(q.quantity), 0) FROM ticketing.ticket_holds q WHERE q.event_id = t.event_id AND q.status = 'active' AND q.expires_at <= $2) AS free) ef ON true "
 		  "WHERE t.event_id = $1 ORDER BY t.price_cents, t.id",
 		  INT4OID, TIMESTAMPTZOID);
 KEPT_PLAN(event_exists, "SELECT FROM public.events WHERE id = $1", INT4OID);
@@ -121,10 +121,8 @@ sum_held(const Cart *cart, Datum user, TimestampTz now, Snapshot snapshot, UserS
 	while (row_scan_next(&scan))
 	{
 		int			item = item_of_tier(cart, row_scan_datum(&scan, HOLD_TICKET_TYPE_ID));
-		bool		no_order;
 
-		(void) row_scan_value(&scan, HOLD_ORDER_ID, &no_order);
-		if (item >= 0 && (!no_order || DatumGetTimestampTz(row_scan_datum(&scan, HOLD_EXPIRES_AT)) > now))
+		if (item >= 0 && DatumGetTimestampTz(row_scan_datum(&scan, HOLD_EXPIRES_AT)) > now)
 			shares[item].held += DatumGetInt32(row_scan_datum(&scan, HOLD_QUANTITY));
 	}
 	row_scan_end(&scan);
@@ -234,8 +232,6 @@ hold_cart(const Cart *cart, const char *user_id, TimestampTz now, const Interval
 	values[HOLD_STATUS] = CStringGetTextDatum("active");
 	values[HOLD_EXPIRES_AT] = TimestampTzGetDatum(*expires_at);
 	values[HOLD_CREATED_AT] = TimestampTzGetDatum(now);
-	values[HOLD_ORDER_ID] = (Datum) 0;
-	nulls[HOLD_ORDER_ID] = true;
 	for (int i = 0; i < cart->item_count; i++)
 	{
 		values[HOLD_ID] = UUIDPGetDatum(new_uuid());
@@ -287,7 +283,7 @@ cart_of_reservation(const pg_uuid_t *reservation_id, const char *user_id, int32 
 		if (strcmp(status, "converted") == 0)
 			refuse(ALREADY_DONE, psprintf("\"reservation_id\": \"%s\"", uuid_text(reservation_id)),
 				   "Ask order_status for its tickets.", "reservation %s is paid", uuid_text(reservation_id));
-		if (strcmp(status, "active") != 0 || (!*has_order && *expires_at <= now))
+		if (strcmp(status, "active") != 0 || *expires_at <= now)
 			refuse(HOLD_EXPIRED, psprintf("\"reservation_id\": \"%s\"", uuid_text(reservation_id)),
 				   "Hold the tickets again.", "reservation %s has ended", uuid_text(reservation_id));
 	}
@@ -297,11 +293,49 @@ cart_of_reservation(const pg_uuid_t *reservation_id, const char *user_id, int32 
 
 /* Ties a reservation's holds, which are all live, to the order that stands behind them. */
 void
-attach_holds(const pg_uuid_t *reservation_id, const pg_uuid_t *order_id)
+attach_holds(const pg_uuid_t *reservation_id, const pg_uuid_t *order_id, TimestampTz until)
 {
-	Datum		values[2] = {UUIDPGetDatum(reservation_id), UUIDPGetDatum(order_id)};
+	Datum		values[3] = {UUIDPGetDatum(reservation_id), UUIDPGetDatum(order_id), TimestampTzGetDatum(until)};
 
 	run_latest(&attach_order, values, NULL);
+}
+
+/* Lets a reservation's holds live until then; on those that have ended it has no effect. */
+void
+keep_holds(const pg_uuid_t *reservation_id, TimestampTz until)
+{
+	Datum		values[2] = {UUIDPGetDatum(reservation_id), TimestampTzGetDatum(until)};
+
+	declare_lock(RANK_HOLD);
+	run_latest(&extend_reservation, values, NULL);
+}
+
+/* Gives the seats of a reservation's live holds back to stock; the caller has the event's shape lock. */
+static void
+release_seats(const pg_uuid_t *reservation_id, TimestampTz now)
+{
+	Datum		values[2] = {UUIDPGetDatum(reservation_id), TimestampTzGetDatum(now)};
+	uint64		rows;
+	PoolMove   *moves;
+
+	declare_lock(RANK_HOLD);
+	rows = run_latest(&release_reservation, values, NULL);
+	moves = palloc0(sizeof(PoolMove) * (rows + 1));
+	for (uint64 row = 0; row < rows; row++)
+	{
+		moves[row].pool_id = DatumGetInt64(row_datum(row, 1));
+		moves[row].quantity = DatumGetInt32(row_datum(row, 3));
+		tally_pool(moves[row].pool_id, -moves[row].quantity);
+	}
+	stock_return(moves, (int) rows);
+}
+
+/* The same for an order that is over. */
+void
+return_held_seats(const pg_uuid_t *reservation_id, int32 event_id, TimestampTz now)
+{
+	lock_shape_shared(event_id);
+	release_seats(reservation_id, now);
 }
 
 /* Turns an order's holds into sold seats; returns how many seats. */
@@ -475,11 +509,8 @@ dvnt_release_hold(PG_FUNCTION_ARGS)
 	pg_uuid_t  *reservation_id;
 	char	   *user_id;
 	Datum		id;
-	Datum		values[2];
 	uint64		rows;
 	bool		live = false;
-	TimestampTz now;
-	PoolMove   *moves;
 	Answer		answer;
 	Datum		result;
 
@@ -507,20 +538,7 @@ dvnt_release_hold(PG_FUNCTION_ARGS)
 	}
 
 	if (live)
-	{
-		now = engine_now();
-		values[0] = id;
-		values[1] = TimestampTzGetDatum(now);
-		rows = run_latest(&release_reservation, values, NULL);
-		moves = palloc0(sizeof(PoolMove) * (rows + 1));
-		for (uint64 row = 0; row < rows; row++)
-		{
-			moves[row].pool_id = DatumGetInt64(row_datum(row, 1));
-			moves[row].quantity = DatumGetInt32(row_datum(row, 3));
-			tally_pool(moves[row].pool_id, -moves[row].quantity);
-		}
-		stock_return(moves, (int) rows);
-	}
+		release_seats(reservation_id, engine_now());
 	answer_begin(&answer);
 	answer_uuid(&answer, "reservation_id", reservation_id);
 	answer_bool(&answer, "released", live);

@@ -80,6 +80,9 @@ dvnt_sweep_stripe(PG_FUNCTION_ARGS)
 		refuse(BAD_REQUEST, "\"argument\": \"max_rows\"", NULL, "max_rows is below 1");
 	begin_command();
 	swept = sweep_unapplied_answers(max_rows, now);
+	(void) begin_locking(RANK_NONE);
+	swept += end_due_orders(max_rows, now);
+	(void) begin_locking(RANK_NONE);
 	swept += sweep_parked_events(max_rows, now);
 	SPI_finish();
 	PG_RETURN_INT32(swept);

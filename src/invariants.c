@@ -45,21 +45,29 @@ static KeptPlan checks[] = {
 		  "FROM ticketing.ticket_holds h WHERE h.status = 'active' AND NOT EXISTS (SELECT FROM public.ticket_types t WHERE t.id = h.ticket_type_id AND t.event_id = h.event_id)"),
 	CHECK("hold_of_order", "'ticket_holds/' || h.id", "format('status %s, order %s in state %s', h.status, h.order_id, coalesce(o.state, 'none'))",
 		  "FROM ticketing.ticket_holds h LEFT JOIN ticketing.orders o ON o.order_id = h.order_id WHERE h.order_id IS NOT NULL "
-		  "AND CASE h.status WHEN 'active' THEN o.state IS NULL OR o.state NOT IN ('created', 'awaiting_payment', 'processing', 'expiring', 'canceling', 'review') "
+		  "AND CASE h.status WHEN 'active' THEN h.expires_at > ticketing.clock() AND (o.state IS NULL OR o.state NOT IN ('created', 'awaiting_payment', 'processing', 'expiring', 'canceling', 'review')) "
 		  "WHEN 'converted' THEN o.state IS NULL OR o.state IN ('created', 'awaiting_payment', 'processing', 'expiring', 'canceling', 'expired', 'canceled', 'review') ELSE false END"),
 	/* orders */
 	CHECK("order_has_its_seats", "'orders/' || o.order_id", "format('state %s, %s ordered, %s held', o.state, i.ordered, h.held)",
 		  "FROM ticketing.orders o CROSS JOIN LATERAL (SELECT coalesce(sum(quantity), 0) AS ordered FROM ticketing.order_items k WHERE k.order_id = o.order_id) i "
 		  "CROSS JOIN LATERAL (SELECT coalesce(sum(quantity), 0) AS held FROM ticketing.ticket_holds k WHERE k.reservation_id = o.reservation_id AND k.order_id = o.order_id AND k.status = 'active') h "
-		  "WHERE o.rail <> 'free' AND o.state IN ('awaiting_payment', 'processing', 'review') AND i.ordered <> h.held"),
+		  "WHERE o.rail <> 'free' AND o.state IN ('awaiting_payment', 'processing', 'expiring', 'canceling', 'review') AND coalesce(o.due_at, 'infinity') > ticketing.clock() AND i.ordered <> h.held"),
 	CHECK("paid_has_tickets", "'orders/' || o.order_id", "format('%s ordered, %s issued', i.ordered, t.issued)",
 		  "FROM ticketing.orders o CROSS JOIN LATERAL (SELECT coalesce(sum(quantity), 0) AS ordered FROM ticketing.order_items k WHERE k.order_id = o.order_id) i "
 		  "CROSS JOIN LATERAL (SELECT count(*) AS issued FROM ticketing.order_tickets k JOIN public.tickets p ON p.id = k.ticket_id WHERE k.order_id = o.order_id) t "
-		  "WHERE i.ordered = 0 OR i.ordered <> CASE WHEN o.state IN ('paid', 'partially_refunded', 'refunding', 'refunded', 'refund_failed') THEN t.issued ELSE i.ordered - t.issued END"),
+		  "WHERE i.ordered = 0 OR CASE WHEN o.state IN ('paid', 'partially_refunded') THEN t.issued <> i.ordered WHEN o.state IN ('refunding', 'refunded', 'refund_failed') THEN t.issued NOT IN (0, i.ordered) ELSE t.issued <> 0 END"),
+	CHECK("payment_of_order", "'order_payments/' || p.object_id", "format('%s, but the order is %s', p.state, coalesce(o.state, 'none'))",
+		  "FROM ticketing.order_payments p LEFT JOIN ticketing.orders o ON o.order_id = p.order_id WHERE o.order_id IS NULL "
+		  "OR (p.state = 'succeeded' AND o.state IN ('created', 'awaiting_payment', 'processing', 'expiring', 'canceling', 'late_paid')) "
+		  "OR (p.state = 'succeeded' AND o.payment_intent_id IS DISTINCT FROM p.payment_intent_id AND o.state <> 'review' AND NOT EXISTS (SELECT FROM ticketing.refunds r WHERE r.payment_intent_id = p.payment_intent_id))"),
+	CHECK("paid_by_payment", "'orders/' || o.order_id", "format('state %s, paid by %s', o.state, coalesce(o.payment_intent_id, 'nothing'))",
+		  "FROM ticketing.orders o WHERE o.rail <> 'free' AND o.state IN ('paid', 'partially_refunded', 'refunding', 'refunded', 'refund_failed', 'review') "
+		  "AND NOT EXISTS (SELECT FROM ticketing.order_payments p WHERE p.order_id = o.order_id AND p.payment_intent_id = o.payment_intent_id AND p.state = 'succeeded')"),
 	CHECK("order_projected", "'orders/' || o.order_id", "format('state %s, public status %s', o.state, coalesce(p.status, 'none'))",
 		  "FROM ticketing.orders o LEFT JOIN public.orders p ON p.id = o.order_id WHERE p.id IS NULL OR "
 		  "(o.state = 'paid' AND p.status NOT IN ('paid', 'disputed')) OR "
-		  "(o.state IN ('awaiting_payment', 'processing', 'expiring', 'canceling', 'review') AND p.status <> 'payment_pending')"),
+		  "(o.state IN ('awaiting_payment', 'processing', 'expiring', 'canceling', 'review') AND p.status <> 'payment_pending') OR "
+		  "(o.state IN ('expired', 'canceled') AND p.status <> 'payment_failed') OR (o.state = 'refunded' AND p.status <> 'refunded')"),
 	CHECK("order_explained", "'orders/' || o.order_id", "format('state %s, log says %s', o.state, coalesce(l.to_state, 'nothing'))",
 		  "FROM ticketing.orders o LEFT JOIN LATERAL (SELECT to_state FROM ticketing.order_events e WHERE e.order_id = o.order_id ORDER BY id DESC LIMIT 1) l ON true "
 		  "WHERE l.to_state IS DISTINCT FROM o.state"),

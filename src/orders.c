@@ -1,6 +1,7 @@
 /*
  * orders.c
- *		Orders: making one, and the one place that moves its state.
+ *		Orders: making one, and the one place that moves its state; the table of
+ *		moves is order_states.c's.
  *
  * Reads and writes ticketing.orders, order_items, order_events, findings;
  * projects onto public.orders and public.order_timeline. Locks: the order's
@@ -9,6 +10,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "funcapi.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 
@@ -18,8 +20,8 @@
 
 KEPT_PLAN(insert_order,
 		  "INSERT INTO ticketing.orders (order_id, event_id, user_id, reservation_id, rail, state, currency, subtotal_cents, buyer_fee_cents, "
-		  "  organizer_fee_cents, total_cents, application_fee_cents, transfer_cents, host_id, payee_account, email, created_at, expires_at, updated_at) "
-		  "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $17)",
+		  "  organizer_fee_cents, total_cents, application_fee_cents, transfer_cents, host_id, payee_account, email, created_at, expires_at, due_at, updated_at) "
+		  "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $18, $17)",
 		  UUIDOID, INT4OID, TEXTOID, UUIDOID, TEXTOID, TEXTOID, TEXTOID, INT4OID, INT4OID, INT4OID, INT4OID,
 		  INT4OID, INT4OID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID);
 KEPT_PLAN(insert_public_order,
@@ -36,15 +38,22 @@ KEPT_PLAN(insert_item,
 KEPT_PLAN(log_event,
 		  "INSERT INTO ticketing.order_events (order_id, at, event, from_state, to_state, source, detail) VALUES ($1, $2, $3, $4, $5, $6, $7)",
 		  UUIDOID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID);
-KEPT_PLAN(lock_order,
-		  "SELECT state, (SELECT coalesce(sum(quantity), 0) FROM ticketing.order_items i WHERE i.order_id = o.order_id), reservation_id "
+/* By reservation alone: see release_reservation in holds.c. */
+KEPT_PLAN(lock_order_row,
+		  "SELECT state, (SELECT coalesce(sum(quantity), 0) FROM ticketing.order_items i WHERE i.order_id = o.order_id), reservation_id, "
+		  "  (SELECT coalesce(sum(quantity) FILTER (WHERE status = 'active'), 0) FROM ticketing.ticket_holds h WHERE h.reservation_id = o.reservation_id AND h.order_id = o.order_id), "
+		  "  event_id, user_id, rail, expires_at, created_at, payment_intent_id, checkout_session_id, action_extended "
 		  "FROM ticketing.orders o WHERE order_id = $1 FOR UPDATE",
 		  UUIDOID);
 KEPT_PLAN(set_state,
-		  "UPDATE ticketing.orders SET state = $2, updated_at = $3, paid_at = CASE WHEN $2 = 'paid' THEN $3 ELSE paid_at END WHERE order_id = $1",
-		  UUIDOID, TEXTOID, TIMESTAMPTZOID);
+		  "UPDATE ticketing.orders SET state = $2, updated_at = $3, due_at = $4, paid_at = CASE WHEN $2 = 'paid' THEN $3 ELSE paid_at END WHERE order_id = $1",
+		  UUIDOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID);
+KEPT_PLAN(processing_limit,
+		  "SELECT least($2 + interval '7 days', coalesce(s.doors_open, e.start_date)) FROM public.events e LEFT JOIN ticketing.event_settings s ON s.event_id = e.id WHERE e.id = $1",
+		  INT4OID, TIMESTAMPTZOID);
 KEPT_PLAN(project_state,
-		  "UPDATE public.orders SET status = $2, updated_at = $3, paid_at = CASE WHEN $2 = 'paid' THEN $3 ELSE paid_at END "
+		  "UPDATE public.orders SET status = $2, updated_at = $3, paid_at = CASE WHEN $2 = 'paid' THEN $3 ELSE paid_at END, "
+		  "  refunded_at = CASE WHEN $2 = 'refunded' THEN $3 ELSE refunded_at END "
 		  "WHERE id = $1 AND status IS DISTINCT FROM $2",
 		  UUIDOID, TEXTOID, TIMESTAMPTZOID);
 KEPT_PLAN(add_timeline,
@@ -66,66 +75,9 @@ KEPT_PLAN(read_order,
 		  "FROM ticketing.orders o LEFT JOIN public.orders p ON p.id = o.order_id WHERE o.order_id = $1 AND o.user_id = $2",
 		  UUIDOID, TEXTOID);
 
-/* The states by name, and what public.orders.status shows for them. */
-static const struct
-{
-	const char *name;
-	const char *public_status;
-}			states[ORDER_STATE_COUNT] = {
-	[ORDER_CREATED] = {"created", "created"},
-	[ORDER_AWAITING_PAYMENT] = {"awaiting_payment", "payment_pending"},
-	[ORDER_PROCESSING] = {"processing", "payment_pending"},
-	[ORDER_EXPIRING] = {"expiring", "payment_pending"},
-	[ORDER_CANCELING] = {"canceling", "payment_pending"},
-	[ORDER_EXPIRED] = {"expired", "payment_failed"},
-	[ORDER_CANCELED] = {"canceled", "payment_failed"},
-	[ORDER_LATE_PAID] = {"late_paid", "payment_pending"},
-	[ORDER_PAID] = {"paid", "paid"},
-	[ORDER_REVIEW] = {"review", "payment_pending"},
-	[ORDER_PARTIALLY_REFUNDED] = {"partially_refunded", "partially_refunded"},
-	[ORDER_REFUNDING] = {"refunding", "partially_refunded"},
-	[ORDER_REFUNDED] = {"refunded", "refunded"},
-	[ORDER_REFUND_FAILED] = {"refund_failed", "partially_refunded"},
-};
-
-static const char *const event_names[] = {
-	[ORDER_EVENT_FREE] = "free",
-	[ORDER_EVENT_DECLINED] = "declined",
-	[ORDER_EVENT_SUCCEEDED] = "succeeded",
-	[ORDER_EVENT_DIFFERS] = "differs",
-};
-
-/* Which event moves which state where. A pair that is not here is ignored. */
-static const struct
-{
-	OrderState	from;
-	OrderEvent	on;
-	OrderState	to;
-}			transitions[] = {
-	{ORDER_CREATED, ORDER_EVENT_FREE, ORDER_PAID},
-	{ORDER_AWAITING_PAYMENT, ORDER_EVENT_DECLINED, ORDER_AWAITING_PAYMENT},
-	{ORDER_AWAITING_PAYMENT, ORDER_EVENT_SUCCEEDED, ORDER_PAID},
-	{ORDER_PROCESSING, ORDER_EVENT_SUCCEEDED, ORDER_PAID},
-	{ORDER_EXPIRING, ORDER_EVENT_SUCCEEDED, ORDER_PAID},
-	{ORDER_CANCELING, ORDER_EVENT_SUCCEEDED, ORDER_PAID},
-	{ORDER_AWAITING_PAYMENT, ORDER_EVENT_DIFFERS, ORDER_REVIEW},
-	{ORDER_PROCESSING, ORDER_EVENT_DIFFERS, ORDER_REVIEW},
-	{ORDER_EXPIRING, ORDER_EVENT_DIFFERS, ORDER_REVIEW},
-	{ORDER_CANCELING, ORDER_EVENT_DIFFERS, ORDER_REVIEW},
-};
-
-static OrderState
-state_by_name(const char *name)
-{
-	for (int state = 0; state < ORDER_STATE_COUNT; state++)
-		if (strcmp(states[state].name, name) == 0)
-			return state;
-	elog(ERROR, "unknown order state \"%s\"", name);
-}
-
 /* Appends to the order's log. */
-static void
-write_log(const pg_uuid_t *order_id, const char *event, const char *from_state, const char *to_state,
+void
+order_log(const pg_uuid_t *order_id, const char *event, const char *from_state, const char *to_state,
 		  const char *source, const char *detail_json, TimestampTz now)
 {
 	char		nulls[8] = "       ";
@@ -227,7 +179,7 @@ order_make(NewOrder *order, TimestampTz now)
 	values[3] = order->reservation_id ? UUIDPGetDatum(order->reservation_id) : (Datum) 0;
 	nulls[3] = order->reservation_id ? ' ' : 'n';
 	values[4] = CStringGetTextDatum(order->rail);
-	values[5] = CStringGetTextDatum(states[state].name);
+	values[5] = CStringGetTextDatum(order_state_name(state));
 	values[6] = CStringGetTextDatum(order->currency);
 	values[7] = Int32GetDatum(quote->subtotal_cents);
 	values[8] = Int32GetDatum(quote->buyer_fee_cents);
@@ -245,47 +197,240 @@ order_make(NewOrder *order, TimestampTz now)
 	insert_items(order);
 
 	projection[0] = values[0];
-	projection[1] = CStringGetTextDatum(states[state].public_status);
+	projection[1] = CStringGetTextDatum(order_state_public(state));
 	run_latest(&insert_public_order, projection, NULL);
-	write_log(&order->order_id, "made", NULL, states[state].name, order->rail, NULL, now);
+	order_log(&order->order_id, "made", NULL, order_state_name(state), order->rail, NULL, now);
 }
 
-/* Adds the steps of a payment to public.order_timeline. */
+/* Adds steps to public.order_timeline. */
 static void
-write_paid_timeline(const pg_uuid_t *order_id, bool charged, TimestampTz now)
+write_timeline(const pg_uuid_t *order_id, int count, const char *const *types, const char *const *labels, TimestampTz now)
 {
-	Datum		types[2] = {CStringGetTextDatum("payment_captured"), CStringGetTextDatum("payment_authorized")};
-	Datum		labels[2] = {CStringGetTextDatum(charged ? "Payment captured" : "Nothing to pay"),
-	CStringGetTextDatum("Payment authorized")};
-	int			count = charged ? 2 : 1;
+	Datum		type_texts[2];
+	Datum		label_texts[2];
 	Datum		values[4];
 
+	Assert(count <= lengthof(type_texts));
+	for (int i = 0; i < count; i++)
+	{
+		type_texts[i] = CStringGetTextDatum(types[i]);
+		label_texts[i] = CStringGetTextDatum(labels[i]);
+	}
 	values[0] = UUIDPGetDatum(order_id);
-	values[1] = PointerGetDatum(construct_array(types, count, TEXTOID, -1, false, TYPALIGN_INT));
+	values[1] = text_array(type_texts, count);
 	values[2] = TimestampTzGetDatum(now);
-	values[3] = PointerGetDatum(construct_array(labels, count, TEXTOID, -1, false, TYPALIGN_INT));
+	values[3] = text_array(label_texts, count);
+	declare_lock(RANK_PUBLIC);
 	run_latest(&add_timeline, values, NULL);
 }
 
-/* What becoming paid means: the seats are sold and the tickets issued, or nothing happens at all. */
 static void
-become_paid(const pg_uuid_t *order_id, int64 seats, const pg_uuid_t *reservation_id, TimestampTz now)
+drop_handoffs(const pg_uuid_t *order_id)
 {
 	Datum		id = UUIDPGetDatum(order_id);
 
-	if (reservation_id != NULL)
-	{
-		int64		converted = convert_holds(reservation_id, order_id, now);
-
-		if (converted != seats)
-			ereport(ERROR,
-					(errcode(ERRCODE_DATA_CORRUPTED),
-					 errmsg("order %s has " INT64_FORMAT " seats held, not " INT64_FORMAT,
-							uuid_text(order_id), converted, seats)));
-	}
-	issue_tickets(order_id, now);
-	write_paid_timeline(order_id, reservation_id != NULL, now);
 	run_latest(&drop_handoff, &id, NULL);
+}
+
+/* Locks an order and reads it. */
+void
+lock_order(const pg_uuid_t *order_id, LockedOrder *order)
+{
+	Datum		id = UUIDPGetDatum(order_id);
+
+	declare_lock(RANK_ORDER);
+	if (run_latest(&lock_order_row, &id, NULL) == 0)
+		elog(ERROR, "order %s does not exist", uuid_text(order_id));
+	memset(order, 0, sizeof(LockedOrder));
+	order->order_id = *order_id;
+	order->state = order_state_by_name(row_text(0, 1));
+	order->seats = DatumGetInt64(row_datum(0, 2));
+	order->held = !row_is_null(0, 3);
+	if (order->held)
+		order->reservation_id = *DatumGetUUIDP(row_datum(0, 3));
+	order->seats_held = DatumGetInt64(row_datum(0, 4));
+	order->event_id = DatumGetInt32(row_datum(0, 5));
+	order->user_id = row_text(0, 6);
+	order->rail = row_text(0, 7);
+	order->expires_at = row_is_null(0, 8) ? DT_NOEND : DatumGetTimestampTz(row_datum(0, 8));
+	order->created_at = DatumGetTimestampTz(row_datum(0, 9));
+	order->payment_intent_id = row_text(0, 10);
+	order->checkout_session_id = row_text(0, 11);
+	order->action_extended = DatumGetBool(row_datum(0, 12));
+}
+
+/* Until when a payment that settles later may keep its seats: 7 days, and never past the doors. */
+static TimestampTz
+latest_settlement(const LockedOrder *order)
+{
+	Datum		values[2] = {Int32GetDatum(order->event_id), TimestampTzGetDatum(order->created_at)};
+
+	if (run_latest(&processing_limit, values, NULL) == 0)
+		return order->expires_at;
+	return Max(order->expires_at, DatumGetTimestampTz(row_datum(0, 1)));
+}
+
+/* When an order that enters a state is due to leave it by time; DT_NOEND: never. */
+static TimestampTz
+due_of_state(const LockedOrder *order, OrderState state, TimestampTz now)
+{
+	switch (state)
+	{
+		case ORDER_AWAITING_PAYMENT:
+			return order->expires_at;
+		case ORDER_PROCESSING:
+			return latest_settlement(order);
+		case ORDER_EXPIRING:
+		case ORDER_CANCELING:
+			return add_seconds(now, ORDER_GRACE_SECONDS);
+		default:
+			return DT_NOEND;
+	}
+}
+
+/* Sells the seats and issues the tickets, or nothing happens at all. */
+static void
+become_paid(const LockedOrder *order, TimestampTz now)
+{
+	static const char *const types[] = {"payment_captured", "payment_authorized"};
+	static const char *const charged[] = {"Payment captured", "Payment authorized"};
+	static const char *const free_of_charge[] = {"Nothing to pay"};
+
+	if (order->held)
+	{
+		int64		converted = convert_holds(&order->reservation_id, &order->order_id, now);
+
+		if (converted != order->seats)
+			ereport(ERROR,
+					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+					 errmsg("order %s has " INT64_FORMAT " seats held, not " INT64_FORMAT,
+							uuid_text(&order->order_id), converted, order->seats),
+					 errhint("They went back meanwhile: try again.")));
+	}
+	issue_tickets(&order->order_id, now);
+	write_timeline(&order->order_id, order->held ? 2 : 1, types, order->held ? charged : free_of_charge, now);
+	if (order->held)
+	{
+		drop_handoffs(&order->order_id);
+		(void) cancel_payments(order, now);
+	}
+}
+
+/* A finding about an order. */
+static void
+find_order(const LockedOrder *order, const char *kind, const char *detail_json, TimestampTz now)
+{
+	record_finding(kind, psprintf("orders/%s", uuid_text(&order->order_id)), detail_json ? detail_json : "{}", now);
+}
+
+/*
+ * What it means to be in a state now. True when that has moved the order on,
+ * and all the rest was done there.
+ */
+static bool
+enter_state(LockedOrder *order, const char *source, const char *detail_json, TimestampTz due_at, TimestampTz now)
+{
+	static const char *const refund_requested[] = {"refund_requested"};
+	static const char *const refund_requested_label[] = {"Refund requested: the tickets were gone when the payment came"};
+	static const char *const refund_processed[] = {"refund_processed"};
+	static const char *const refund_processed_label[] = {"Refunded"};
+
+	switch (order->state)
+	{
+		case ORDER_PAID:
+			become_paid(order, now);
+			return false;
+		case ORDER_AWAITING_PAYMENT:
+			if (due_at <= now)
+			{
+				order_apply_locked(order, ORDER_EVENT_HOLD_ENDED, source, NULL, now);
+				return true;
+			}
+			keep_holds(&order->reservation_id, add_seconds(due_at, ORDER_GRACE_SECONDS));
+			return false;
+		case ORDER_PROCESSING:
+			keep_holds(&order->reservation_id, add_seconds(due_at, ORDER_GRACE_SECONDS));
+			return false;
+		case ORDER_EXPIRING:
+		case ORDER_CANCELING:
+			if (!cancel_payments(order, now))
+			{
+				order_apply_locked(order, ORDER_EVENT_STRIPE_CANCELED, "nothing to cancel", NULL, now);
+				return true;
+			}
+			keep_holds(&order->reservation_id, due_at);
+			return false;
+		case ORDER_EXPIRED:
+		case ORDER_CANCELED:
+			(void) cancel_payments(order, now);
+			return_held_seats(&order->reservation_id, order->event_id, now);
+			drop_handoffs(&order->order_id);
+			return false;
+		case ORDER_LATE_PAID:
+			order_apply_locked(order, take_seats_again(order, now) ? ORDER_EVENT_SEATS_TAKEN : ORDER_EVENT_SEATS_GONE, source, detail_json, now);
+			return true;
+		case ORDER_REFUNDING:
+			refund_payment(order, order->payment_intent_id, "late", now);
+			write_timeline(&order->order_id, 1, refund_requested, refund_requested_label, now);
+			return false;
+		case ORDER_REFUNDED:
+			write_timeline(&order->order_id, 1, refund_processed, refund_processed_label, now);
+			return false;
+		case ORDER_REVIEW:
+			keep_holds(&order->reservation_id, DT_NOEND);
+			drop_handoffs(&order->order_id);
+			find_order(order, "payment_differs", detail_json, now);
+			return false;
+		case ORDER_REFUND_FAILED:
+			find_order(order, "refund_failed", detail_json, now);
+			return false;
+		default:
+			return false;
+	}
+}
+
+/* Moves an order that is locked; see order_apply. */
+OrderOutcome
+order_apply_locked(LockedOrder *order, OrderEvent event, const char *source, const char *detail_json, TimestampTz now)
+{
+	OrderState	from = order->state;
+	OrderTransition transition;
+	TimestampTz due_at;
+	char		nulls[5] = "    ";
+	Datum		values[4];
+
+	if (event == ORDER_EVENT_SUCCEEDED && order->held && order->seats_held != order->seats &&
+		order_transition(from, ORDER_EVENT_SEATS_LOST).effect == ORDER_MOVES)
+		event = ORDER_EVENT_SEATS_LOST;
+	transition = order_transition(from, event);
+	if (transition.effect == ORDER_IGNORES)
+		return ORDER_STAYED;
+	if (transition.effect == ORDER_REPORTS)
+	{
+		find_order(order, event == ORDER_EVENT_DUPLICATE ? "paid_twice" : "payment_differs", detail_json, now);
+		return ORDER_FOUND;
+	}
+	due_at = due_of_state(order, transition.to, now);
+	if (event == ORDER_EVENT_PROCESSING && due_at <= now)
+		return ORDER_STAYED;	/* it has kept its seats as long as it may */
+
+	order_log(&order->order_id, order_event_name(event), order_state_name(from), order_state_name(transition.to), source, detail_json, now);
+	if (transition.to == from)
+		return ORDER_MOVED;
+	order->state = transition.to;
+	values[0] = UUIDPGetDatum(&order->order_id);
+	values[1] = CStringGetTextDatum(order_state_name(order->state));
+	values[2] = TimestampTzGetDatum(now);
+	values[3] = TimestampTzGetDatum(due_at);
+	nulls[3] = due_at == DT_NOEND ? 'n' : ' ';
+	run_latest(&set_state, values, nulls);
+	if (!enter_state(order, source, detail_json, due_at, now))
+	{
+		values[1] = CStringGetTextDatum(order_state_public(order->state));
+		declare_lock(RANK_PUBLIC);
+		run_latest(&project_state, values, NULL);
+	}
+	return order->state == ORDER_REVIEW ? ORDER_FOUND : ORDER_MOVED;
 }
 
 /*
@@ -296,43 +441,36 @@ OrderOutcome
 order_apply(const pg_uuid_t *order_id, OrderEvent event, const char *source,
 			const char *detail_json, TimestampTz now)
 {
-	Datum		id = UUIDPGetDatum(order_id);
-	OrderState	from;
-	OrderState	to = ORDER_STATE_COUNT;
-	int64		seats;
-	pg_uuid_t  *reservation_id;
-	Datum		values[3];
+	LockedOrder order;
 
-	declare_lock(RANK_ORDER);
-	if (run_latest(&lock_order, &id, NULL) == 0)
-		elog(ERROR, "order %s does not exist", uuid_text(order_id));
-	from = state_by_name(row_text(0, 1));
-	seats = DatumGetInt64(row_datum(0, 2));
-	reservation_id = row_is_null(0, 3) ? NULL : DatumGetUUIDP(uuid_copy(row_datum(0, 3)));
-	for (size_t i = 0; i < lengthof(transitions); i++)
-		if (transitions[i].from == from && transitions[i].on == event)
-			to = transitions[i].to;
-	if (to == ORDER_STATE_COUNT)
-		return ORDER_STAYED;
+	lock_order(order_id, &order);
+	return order_apply_locked(&order, event, source, detail_json, now);
+}
 
-	write_log(order_id, event_names[event], states[from].name, states[to].name, source, detail_json, now);
-	if (to == from)
-		return ORDER_MOVED;
-	values[0] = id;
-	values[1] = CStringGetTextDatum(states[to].name);
-	values[2] = TimestampTzGetDatum(now);
-	run_latest(&set_state, values, NULL);
-	if (to == ORDER_PAID)
-		become_paid(order_id, seats, reservation_id, now);
-	values[1] = CStringGetTextDatum(states[to].public_status);
-	declare_lock(RANK_PUBLIC);
-	run_latest(&project_state, values, NULL);
-	if (to == ORDER_REVIEW)
-	{
-		record_finding("payment_differs", psprintf("orders/%s", uuid_text(order_id)), detail_json ? detail_json : "{}", now);
-		return ORDER_FOUND;
-	}
-	return ORDER_MOVED;
+PG_FUNCTION_INFO_V1(dvnt_order_transitions);
+
+/* order_transitions() → state, public_status, event, effect, to_state */
+Datum
+dvnt_order_transitions(PG_FUNCTION_ARGS)
+{
+	static const char *const effects[] = {"ignored", "moves", "finding"};
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+
+	InitMaterializedSRF(fcinfo, 0);
+	for (int state = 0; state < ORDER_STATE_COUNT; state++)
+		for (int event = 0; event < ORDER_EVENT_COUNT; event++)
+		{
+			OrderTransition transition = order_transition(state, event);
+			bool		nulls[5] = {false};
+			Datum		values[5] = {
+				CStringGetTextDatum(order_state_name(state)), CStringGetTextDatum(order_state_public(state)),
+				CStringGetTextDatum(order_event_name(event)), CStringGetTextDatum(effects[transition.effect]),
+				CStringGetTextDatum(order_state_name(transition.to))
+			};
+
+			tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+		}
+	return (Datum) 0;
 }
 
 PG_FUNCTION_INFO_V1(dvnt_order_status);

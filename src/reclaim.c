@@ -18,21 +18,21 @@
 
 enum
 {
-	HOLD_ID, HOLD_EVENT_ID, HOLD_EXPIRES_AT, HOLD_ORDER_ID
+	HOLD_ID, HOLD_EVENT_ID, HOLD_EXPIRES_AT
 };
 static KnownTable active_holds = {
 	.schema = "ticketing", .name = "ticket_holds",
-	.columns = {"id", "event_id", "expires_at", "order_id"},
+	.columns = {"id", "event_id", "expires_at"},
 	.indexes = {"ticket_holds_due"}
 };
 
 /* Ends those of the holds that are dead still, locked by id; how many, and what they give back to which pool. */
 KEPT_PLAN(end_holds,
 		  "WITH dead AS ("
-		  "  SELECT id, status, order_id, expires_at FROM ticketing.ticket_holds WHERE id = ANY ($1) ORDER BY id FOR UPDATE), "
+		  "  SELECT id, status, expires_at FROM ticketing.ticket_holds WHERE id = ANY ($1) ORDER BY id FOR UPDATE), "
 		  "ended AS ("
 		  "  UPDATE ticketing.ticket_holds h SET status = 'expired', ended_at = $2 FROM dead "
-		  "  WHERE h.id = dead.id AND dead.status = 'active' AND dead.order_id IS NULL AND dead.expires_at <= $2 "
+		  "  WHERE h.id = dead.id AND dead.status = 'active' AND dead.expires_at <= $2 "
 		  "  RETURNING h.event_id, h.ticket_type_id, h.quantity) "
 		  "SELECT 0::bigint AS pool_id, false, count(*)::integer FROM ended "
 		  "UNION ALL "
@@ -42,7 +42,7 @@ KEPT_PLAN(end_holds,
 		  UUIDARRAYOID, TIMESTAMPTZOID);
 KEPT_PLAN(events_with_dead,
 		  "SELECT DISTINCT event_id FROM (SELECT event_id FROM ticketing.ticket_holds "
-		  "WHERE status = 'active' AND order_id IS NULL AND expires_at <= $1 ORDER BY expires_at LIMIT $2) d ORDER BY event_id",
+		  "WHERE status = 'active' AND expires_at <= $1 ORDER BY expires_at LIMIT $2) d ORDER BY event_id",
 		  TIMESTAMPTZOID, INT4OID);
 
 /* The ids of an event's dead holds, those first that died first; an array, or 0 when there is none. */
@@ -61,11 +61,6 @@ dead_holds(int32 event_id, TimestampTz now, int at_most)
 	row_scan_begin(&scan, &active_holds, 0, snapshot, keys, 2);
 	while (count < at_most && row_scan_next(&scan))
 	{
-		bool		no_order;
-
-		(void) row_scan_value(&scan, HOLD_ORDER_ID, &no_order);
-		if (!no_order)
-			continue;
 		ids = accumArrayResult(ids, row_scan_datum(&scan, HOLD_ID), false, UUIDOID, CurrentMemoryContext);
 		count++;
 	}

@@ -17,9 +17,12 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/numeric.h"
 
 #include "dvnt_ticketing.h"
 
+#define SESSION_SECONDS (35 * 60)	/* a Checkout Session's life; Stripe's least is 30 minutes */
+#define DUE_ORDERS_PER_CLAIM 100
 #define RETRY_FIRST_SECONDS 0.5
 #define RETRY_CAP_SECONDS 60.0
 #define RETRY_REFUSED_SECONDS 60.0	/* after 401 and 403, which only an operator can mend */
@@ -37,7 +40,7 @@ KEPT_PLAN(end_leases,
 		  TIMESTAMPTZOID, TIMESTAMPTZOID);
 KEPT_PLAN(pick_ready,
 		  "SELECT r.id, r.body IS NULL, r.params, r.customer_of, "
-		  "       (SELECT c.stripe_customer_id FROM public.stripe_customers c WHERE c.user_id = r.customer_of) "
+		  "       (SELECT c.stripe_customer_id FROM public.stripe_customers c WHERE c.user_id = r.customer_of), r.kind "
 		  "FROM ticketing.stripe_requests r "
 		  "WHERE r.state = 'ready' AND r.run_at <= $1 "
 		  "  AND (r.waits_for IS NULL OR EXISTS (SELECT FROM ticketing.stripe_requests w WHERE w.id = r.waits_for AND w.state = 'done')) "
@@ -133,11 +136,22 @@ typedef struct Candidate
 	Jsonb	   *params;
 	bool		needs_customer;
 	char	   *customer;
+	bool		needs_end;		/* a Checkout Session's own, counted from when it is sent */
 } Candidate;
 
-/* The form body of a request, with the customer it waited for. */
+/* Adds a member to an object that is being written. */
+static void
+push_member(JsonbParseState **state, char *key, JsonbValue *value)
+{
+	JsonbValue	name = {.type = jbvString, .val.string = {.len = strlen(key), .val = key}};
+
+	pushJsonbValue(state, WJB_KEY, &name);
+	pushJsonbValue(state, WJB_VALUE, value);
+}
+
+/* The form body of a request, with what is known only now: the customer it waited for, the end of a session. */
 static char *
-freeze_body(const Candidate *candidate)
+freeze_body(const Candidate *candidate, TimestampTz now)
 {
 	JsonbParseState *state = NULL;
 	JsonbIterator *iterator;
@@ -145,7 +159,7 @@ freeze_body(const Candidate *candidate)
 	JsonbValue	value;
 	JsonbValue *whole;
 
-	if (!candidate->needs_customer)
+	if (!candidate->needs_customer && !candidate->needs_end)
 		return encode_stripe_form(candidate->params);
 	iterator = JsonbIteratorInit(&candidate->params->root);
 	token = JsonbIteratorNext(&iterator, &value, true);
@@ -156,13 +170,19 @@ freeze_body(const Candidate *candidate)
 		token = JsonbIteratorNext(&iterator, &value, true);
 		pushJsonbValue(&state, token, &value);
 	}
-	value.type = jbvString;
-	value.val.string.val = "customer";
-	value.val.string.len = strlen("customer");
-	pushJsonbValue(&state, WJB_KEY, &value);
-	value.val.string.val = candidate->customer;
-	value.val.string.len = strlen(candidate->customer);
-	pushJsonbValue(&state, WJB_VALUE, &value);
+	if (candidate->needs_customer)
+	{
+		value.type = jbvString;
+		value.val.string.val = candidate->customer;
+		value.val.string.len = strlen(candidate->customer);
+		push_member(&state, "customer", &value);
+	}
+	if (candidate->needs_end)
+	{
+		value.type = jbvNumeric;
+		value.val.numeric = int64_to_numeric(unix_seconds(now) + SESSION_SECONDS);
+		push_member(&state, "expires_at", &value);
+	}
 	whole = pushJsonbValue(&state, WJB_END_OBJECT, NULL);
 	return encode_stripe_form(JsonbValueToJsonb(whole));
 }
@@ -184,6 +204,7 @@ pick_candidates(int32 max_rows, TimestampTz now, Candidate **candidates)
 		candidate->params = DatumGetJsonbPCopy(row_datum(row, 3));
 		candidate->needs_customer = !row_is_null(row, 4);
 		candidate->customer = row_text(row, 5);
+		candidate->needs_end = strcmp(row_text(row, 6), "create_checkout_session") == 0;
 	}
 	return rows;
 }
@@ -225,10 +246,11 @@ dvnt_relay_claim(PG_FUNCTION_ARGS)
 		if (candidates[i].frozen)
 			nulls[1] = 'n';
 		else
-			values[1] = CStringGetTextDatum(freeze_body(&candidates[i]));
+			values[1] = CStringGetTextDatum(freeze_body(&candidates[i], now));
 		run_latest(&lease, values, nulls);
 		rows_to_result(fcinfo);
 	}
+	(void) end_due_orders(DUE_ORDERS_PER_CLAIM, now);
 	SPI_finish();
 	return (Datum) 0;
 }
@@ -282,10 +304,11 @@ error_json(const Completion *completion)
 static const char *
 kept_answer(Jsonb *body)
 {
-	static const char *const texts[] = {"id", "object", "status", "currency", "customer", "latest_charge"};
+	static const char *const texts[] = {"id", "object", "status", "payment_status", "currency", "customer", "latest_charge", "payment_intent", "failure_reason"};
 	static const char *const numbers[] = {"amount", "amount_received", "created"};
 	Answer		kept;
 	char	   *destination = json_string_at(body, JSON_PATH("transfer_data", "destination"));
+	char	   *order_id = json_string_at(body, JSON_PATH("metadata", "order_id"));
 	int64		number;
 	bool		livemode;
 
@@ -309,6 +332,14 @@ kept_answer(Jsonb *body)
 		answer_begin(&transfer_data);
 		answer_text(&transfer_data, "destination", destination);
 		answer_raw(&kept, "transfer_data", answer_end(&transfer_data));
+	}
+	if (order_id != NULL)
+	{
+		Answer		metadata;
+
+		answer_begin(&metadata);
+		answer_text(&metadata, "order_id", order_id);
+		answer_raw(&kept, "metadata", answer_end(&metadata));
 	}
 	return answer_end(&kept);
 }

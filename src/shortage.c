@@ -27,11 +27,11 @@ static KnownTable stock_pools = {
 
 enum
 {
-	HOLD_EVENT_ID, HOLD_TICKET_TYPE_ID, HOLD_QUANTITY, HOLD_EXPIRES_AT, HOLD_ORDER_ID
+	HOLD_EVENT_ID, HOLD_TICKET_TYPE_ID, HOLD_QUANTITY, HOLD_EXPIRES_AT
 };
 static KnownTable active_holds = {
 	.schema = "ticketing", .name = "ticket_holds",
-	.columns = {"event_id", "ticket_type_id", "quantity", "expires_at", "order_id"},
+	.columns = {"event_id", "ticket_type_id", "quantity", "expires_at"},
 	.indexes = {"ticket_holds_due"}
 };
 
@@ -62,15 +62,6 @@ is_of_pool(const RowScan *hold, const PoolMove *move)
 		memcmp(DatumGetUUIDP(row_scan_datum(hold, HOLD_TICKET_TYPE_ID))->data, move->ticket_type_id.data, UUID_LEN) == 0;
 }
 
-static bool
-has_order(const RowScan *hold)
-{
-	bool		isnull;
-
-	(void) row_scan_value(hold, HOLD_ORDER_ID, &isnull);
-	return !isnull;
-}
-
 /* The seats of a pool's dead holds, which the slow path would take back. */
 static int64
 dead_seats(int32 event_id, const PoolMove *move, TimestampTz now, Snapshot snapshot)
@@ -84,7 +75,7 @@ dead_seats(int32 event_id, const PoolMove *move, TimestampTz now, Snapshot snaps
 
 	row_scan_begin(&scan, &active_holds, 0, snapshot, keys, 2);
 	while (row_scan_next(&scan))
-		if (!has_order(&scan) && is_of_pool(&scan, move))
+		if (is_of_pool(&scan, move))
 			seats += DatumGetInt32(row_scan_datum(&scan, HOLD_QUANTITY));
 	row_scan_end(&scan);
 	return seats;
@@ -122,13 +113,11 @@ read_figures(int32 event_id, const PoolMove *move, TimestampTz now, Snapshot sna
 	for (; row_scan_next(&scan); rows++)
 	{
 		TimestampTz expires_at = DatumGetTimestampTz(row_scan_datum(&scan, HOLD_EXPIRES_AT));
-		bool		ordered = has_order(&scan);
 
-		if (!is_of_pool(&scan, move) || (!ordered && expires_at <= now))
+		if (!is_of_pool(&scan, move) || expires_at <= now)
 			continue;
 		figures.held += DatumGetInt32(row_scan_datum(&scan, HOLD_QUANTITY));
-		if (!ordered)
-			figures.next_release_at = Min(figures.next_release_at, expires_at);
+		figures.next_release_at = Min(figures.next_release_at, expires_at);
 	}
 	row_scan_end(&scan);
 	if (rows >= KEPT_FROM_ROWS)

@@ -1,10 +1,9 @@
 /*
  * stripe_effects.c
- *		What Stripe's answers and objects mean for the engine's tables.
+ *		What Stripe's answers mean, by the kind of request; what they mean for
+ *		payments and refunds is payments.c's and refunds.c's.
  *
- * Writes public.stripe_customers, ticketing.stripe_handoff and the object ids
- * of orders; moves orders through orders.c. Locks: order, then what orders.c
- * takes.
+ * Writes public.stripe_customers and ticketing.stripe_handoff.
  */
 #include "postgres.h"
 
@@ -18,23 +17,11 @@ KEPT_PLAN(keep_customer,
 		  "INSERT INTO public.stripe_customers (user_id, stripe_customer_id, created_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
 		  TEXTOID, TEXTOID, TIMESTAMPTZOID);
 KEPT_PLAN(hand_off,
-		  "INSERT INTO ticketing.stripe_handoff (request_id, user_id, order_id, client_secret, ephemeral_key, created_at) VALUES ($1, $2, $3, $4, $5, $6) "
-		  "ON CONFLICT (request_id) DO UPDATE SET client_secret = excluded.client_secret, ephemeral_key = excluded.ephemeral_key, created_at = excluded.created_at",
-		  UUIDOID, TEXTOID, UUIDOID, TEXTOID, TEXTOID, TIMESTAMPTZOID);
-KEPT_PLAN(lock_order_of_object,
-		  "SELECT order_id FROM ticketing.orders WHERE order_id = $1 FOR UPDATE", UUIDOID);
-KEPT_PLAN(keep_payment_intent,
-		  "UPDATE ticketing.orders SET payment_intent_id = $2, updated_at = $3 WHERE order_id = $1 AND payment_intent_id IS NULL",
-		  UUIDOID, TEXTOID, TIMESTAMPTZOID);
-KEPT_PLAN(project_payment_intent,
-		  "UPDATE public.orders SET stripe_payment_intent_id = $2, updated_at = $3 WHERE id = $1 AND stripe_payment_intent_id IS NULL",
-		  UUIDOID, TEXTOID, TIMESTAMPTZOID);
-KEPT_PLAN(expected_payment,
-		  "SELECT o.total_cents, o.currency, o.payee_account, i.livemode FROM ticketing.orders o, ticketing.installation i WHERE o.order_id = $1",
-		  UUIDOID);
-
+		  "INSERT INTO ticketing.stripe_handoff (request_id, user_id, order_id, client_secret, ephemeral_key, created_at, url) VALUES ($1, $2, $3, $4, $5, $6, $7) "
+		  "ON CONFLICT (request_id) DO UPDATE SET client_secret = excluded.client_secret, ephemeral_key = excluded.ephemeral_key, url = excluded.url, created_at = excluded.created_at",
+		  UUIDOID, TEXTOID, UUIDOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TEXTOID);
 /* A needed string of an answer. */
-static char *
+char *
 answer_field(const StripeAnswer *call, const char *field)
 {
 	char	   *value = json_string_at(call->answer, JSON_PATH(field));
@@ -47,11 +34,11 @@ answer_field(const StripeAnswer *call, const char *field)
 }
 
 /* Puts a secret where await_stripe finds it. */
-static void
-keep_for_client(const StripeAnswer *call, const char *client_secret, const char *ephemeral_key)
+void
+keep_for_client(const StripeAnswer *call, const char *client_secret, const char *ephemeral_key, const char *url)
 {
-	char		nulls[7] = "      ";
-	Datum		values[6];
+	char		nulls[8] = "       ";
+	Datum		values[7];
 
 	values[0] = UUIDPGetDatum(call->request_id);
 	values[1] = CStringGetTextDatum(call->user_id);
@@ -60,16 +47,8 @@ keep_for_client(const StripeAnswer *call, const char *client_secret, const char 
 	values[3] = text_or_null(client_secret, &nulls[3]);
 	values[4] = text_or_null(ephemeral_key, &nulls[4]);
 	values[5] = TimestampTzGetDatum(call->now);
+	values[6] = text_or_null(url, &nulls[6]);
 	run_latest(&hand_off, values, nulls);
-}
-
-static void
-lock_order(const pg_uuid_t *order_id)
-{
-	Datum		id = UUIDPGetDatum(order_id);
-
-	declare_lock(RANK_ORDER);
-	run_latest(&lock_order_of_object, &id, NULL);
 }
 
 static void
@@ -83,26 +62,7 @@ customer_created(const StripeAnswer *call)
 static void
 ephemeral_key_created(const StripeAnswer *call)
 {
-	keep_for_client(call, NULL, answer_field(call, "secret"));
-}
-
-/* Ties the PaymentIntent to its order, and hears what it says of itself and what was said of it before we knew it. */
-static void
-payment_intent_answered(const StripeAnswer *call)
-{
-	char	   *intent_id = answer_field(call, "id");
-	Datum		values[3] = {UUIDPGetDatum(call->order_id), CStringGetTextDatum(intent_id), TimestampTzGetDatum(call->now)};
-	char	   *client_secret;
-
-	lock_order(call->order_id);
-	run_latest(&keep_payment_intent, values, NULL);
-	/* in an answer that is applied late there is no secret any more: the buyer asks again for it */
-	if (payment_intent_says(call->order_id, call->answer, psprintf("request %s", uuid_text(call->request_id)), call->now) == ORDER_STAYED &&
-		(client_secret = json_string_at(call->answer, JSON_PATH("client_secret"))) != NULL)
-		keep_for_client(call, client_secret, NULL);
-	apply_parked_events(intent_id, call->now);
-	declare_lock(RANK_PUBLIC);
-	run_latest(&project_payment_intent, values, NULL);
+	keep_for_client(call, NULL, answer_field(call, "secret"), NULL);
 }
 
 /* What the answers to each kind of request mean; NULL: nothing is to be done. */
@@ -114,8 +74,14 @@ static const struct
 }			kinds[] = {
 	{"create_customer", customer_created, NULL},
 	{"create_ephemeral_key", ephemeral_key_created, NULL},
-	{"create_payment_intent", payment_intent_answered, NULL},
-	{"get_payment_intent", payment_intent_answered, NULL},
+	{"create_payment_intent", payment_intent_answered, payment_creation_failed},
+	{"get_payment_intent", payment_intent_answered, payment_fetch_failed},
+	{"cancel_payment_intent", payment_intent_answered, payment_cancel_failed},
+	{"create_checkout_session", checkout_session_answered, payment_creation_failed},
+	{"get_checkout_session", checkout_session_answered, payment_fetch_failed},
+	{"expire_checkout_session", checkout_session_answered, payment_cancel_failed},
+	{"create_refund", refund_answered, refund_creation_failed},
+	{"get_refund", refund_answered, NULL},
 };
 
 /* Applies the answer of a finished request, or what its failure means. */
@@ -132,51 +98,4 @@ apply_stripe_answer(const StripeAnswer *call)
 			return;
 		}
 	elog(ERROR, "no effect is known for a request of kind \"%s\"", call->kind);
-}
-
-/* Which figure of a paid PaymentIntent is not what the order asks for, or NULL. */
-static const char *
-payment_difference(const pg_uuid_t *order_id, Jsonb *intent)
-{
-	Datum		id = UUIDPGetDatum(order_id);
-	int64		received = -1;
-	bool		livemode = false;
-	char	   *currency = json_string_at(intent, JSON_PATH("currency"));
-	char	   *destination = json_string_at(intent, JSON_PATH("transfer_data", "destination"));
-	char	   *payee;
-
-	if (run_latest(&expected_payment, &id, NULL) == 0)
-		return "installation";
-	if (!json_int_at(intent, JSON_PATH("amount_received"), &received) || received != DatumGetInt32(row_datum(0, 1)))
-		return "amount_received";
-	if (currency == NULL || strcmp(currency, row_text(0, 2)) != 0)
-		return "currency";
-	payee = row_text(0, 3);
-	if (destination == NULL || payee == NULL || strcmp(destination, payee) != 0)
-		return "transfer_data.destination";
-	if (!json_bool_at(intent, JSON_PATH("livemode"), &livemode) || livemode != DatumGetBool(row_datum(0, 4)))
-		return "livemode";
-	return NULL;
-}
-
-/* What a PaymentIntent's own state means for its order. */
-OrderOutcome
-payment_intent_says(const pg_uuid_t *order_id, Jsonb *intent, const char *source, TimestampTz now)
-{
-	char	   *status = json_string_at(intent, JSON_PATH("status"));
-	const char *difference;
-	Answer		detail;
-	int64		received;
-
-	lock_order(order_id);
-	if (status == NULL || strcmp(status, "succeeded") != 0)
-		return ORDER_STAYED;
-	difference = payment_difference(order_id, intent);
-	answer_begin(&detail);
-	answer_text(&detail, "payment_intent", json_string_at(intent, JSON_PATH("id")));
-	if (json_int_at(intent, JSON_PATH("amount_received"), &received))
-		answer_int(&detail, "amount_received", received);
-	if (difference != NULL)
-		answer_text(&detail, "differs", difference);
-	return order_apply(order_id, difference ? ORDER_EVENT_DIFFERS : ORDER_EVENT_SUCCEEDED, source, answer_end(&detail), now);
 }

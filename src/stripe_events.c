@@ -33,17 +33,35 @@ KEPT_PLAN(show_event,
 		  "INSERT INTO public.stripe_events (event_id, event_type, processed_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
 		  TEXTOID, TEXTOID, TIMESTAMPTZOID);
 KEPT_PLAN(read_livemode, "SELECT livemode FROM ticketing.installation");
-KEPT_PLAN(order_of_intent,
-		  "SELECT order_id FROM ticketing.orders WHERE payment_intent_id = $1", TEXTOID);
+KEPT_PLAN(order_of_before,
+		  "SELECT FROM public.orders WHERE stripe_payment_intent_id = $1 LIMIT 1", TEXTOID);
 KEPT_PLAN(parked_of_object,
 		  "SELECT stripe_event_id, payload FROM ticketing.stripe_inbox WHERE object_id = $1 AND state = 'parked' AND payload IS NOT NULL "
 		  "ORDER BY received_at FOR UPDATE SKIP LOCKED",
 		  TEXTOID);
 KEPT_PLAN(settleable_objects,
 		  "SELECT DISTINCT i.object_id FROM ticketing.stripe_inbox i WHERE i.state = 'parked' AND i.object_id IS NOT NULL "
-		  "AND EXISTS (SELECT FROM ticketing.orders o WHERE o.payment_intent_id = i.object_id) "
+		  "AND EXISTS (SELECT FROM ticketing.order_payments p WHERE p.object_id = i.object_id OR p.payment_intent_id = i.object_id) "
 		  "AND EXISTS (SELECT FROM ticketing.installation) LIMIT $1",
 		  INT4OID);
+
+/* Objects that say they are an order's, and that no request of ours has brought: Stripe is asked, once. */
+KEPT_PLAN(claimed_objects,
+		  "WITH claimed AS ("
+		  "  SELECT i.stripe_event_id, i.object_id, o.order_id FROM ticketing.stripe_inbox i "
+		  "  JOIN ticketing.orders o ON o.order_id = CASE WHEN (i.payload::jsonb #>> '{data,object,metadata,order_id}') ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' "
+		  "                                               THEN (i.payload::jsonb #>> '{data,object,metadata,order_id}')::uuid END "
+		  "  WHERE i.state = 'parked' AND i.reason = 'unknown_object' AND i.received_at < $1 - interval '1 minute' AND i.object_id ~ '^(pi|cs)_' "
+		  "  LIMIT $2 FOR UPDATE OF i SKIP LOCKED), "
+		  "asked AS (UPDATE ticketing.stripe_inbox i SET reason = 'asked' FROM claimed c WHERE i.stripe_event_id = c.stripe_event_id) "
+		  "SELECT DISTINCT object_id, order_id FROM claimed",
+		  TIMESTAMPTZOID, INT4OID);
+KEPT_PLAN(find_forgotten,
+		  "INSERT INTO ticketing.findings (kind, entity, detail, found_at) "
+		  "SELECT 'event_unsettled', 'stripe_inbox/' || stripe_event_id, jsonb_build_object('type', type, 'object_id', object_id, 'reason', reason), $1 "
+		  "FROM ticketing.stripe_inbox WHERE state = 'parked' AND received_at < $1 - interval '24 hours' "
+		  "ON CONFLICT (kind, entity) WHERE resolved_at IS NULL DO NOTHING",
+		  TIMESTAMPTZOID);
 
 /* An event as far as we read it. */
 typedef struct StripeEvent
@@ -82,59 +100,137 @@ read_event(Jsonb *json, StripeEvent *event)
 	return event->id != NULL;
 }
 
-/* What a decline says, for the order's log. */
-static const char *
-decline_detail(Jsonb *intent)
+static Settlement
+ignored(const char *reason)
 {
-	static const char *const fields[] = {"code", "decline_code", "message"};
-	Answer		detail;
-
-	answer_begin(&detail);
-	answer_text(&detail, "payment_intent", json_string_at(intent, JSON_PATH("id")));
-	for (size_t i = 0; i < lengthof(fields); i++)
-	{
-		char	   *value = json_string_at(intent, JSON_PATH("last_payment_error", fields[i]));
-
-		if (value != NULL)
-			answer_text(&detail, fields[i], value);
-	}
-	return answer_end(&detail);
+	return (Settlement) {.state = "ignored", .reason = reason};
 }
+
+static Settlement
+parked(const char *reason)
+{
+	return (Settlement) {.state = "parked", .reason = reason};
+}
+
+/* What became of an event about an order. */
+static Settlement
+settled(const pg_uuid_t *order_id, OrderOutcome outcome)
+{
+	Settlement	settlement = outcome == ORDER_STAYED ? ignored("no_transition") : (Settlement) {.state = "applied"};
+
+	settlement.has_order = true;
+	settlement.order_id = *order_id;
+	return settlement;
+}
+
+/* An object that no order of ours was offered: of one from before us, or of one whose request is under way. */
+static Settlement
+unknown_payment(const StripeEvent *event)
+{
+	Datum		object_id = CStringGetTextDatum(event->object_id);
+
+	return run_latest(&order_of_before, &object_id, NULL) > 0 ? ignored("before_us") : parked("unknown_object");
+}
+
+/* For events about a PaymentIntent or Checkout Session: finds the order and lets it hear. */
+static Settlement
+about_payment(const StripeEvent *event, OrderOutcome (*says) (const pg_uuid_t *, Jsonb *, const char *, TimestampTz), TimestampTz now)
+{
+	pg_uuid_t	order_id;
+
+	if (!order_of_payment(event->object_id, &order_id))
+		return unknown_payment(event);
+	if (event->api_version != NULL && strcmp(event->api_version, stripe_api_version) != 0)
+	{
+		/* its fields may mean something else: the object is asked for in the version that we read */
+		fetch_payment(event->object_id, &order_id, now);
+		return (Settlement) {.state = "applied", .reason = "fetched", .has_order = true, .order_id = order_id};
+	}
+	return settled(&order_id, says(&order_id, event->object, event->id, now));
+}
+
+static Settlement
+payment_event(const StripeEvent *event, TimestampTz now)
+{
+	return about_payment(event, payment_says, now);
+}
+
+/* It may be old news, after a failure that came before it: the object itself is asked, too. */
+static Settlement
+processing_event(const StripeEvent *event, TimestampTz now)
+{
+	Settlement	settlement = about_payment(event, payment_says, now);
+
+	if (strcmp(settlement.state, "applied") == 0 && settlement.reason == NULL)
+		fetch_payment(event->object_id, &settlement.order_id, now);
+	return settlement;
+}
+
+static Settlement
+declined_event(const StripeEvent *event, TimestampTz now)
+{
+	return about_payment(event, payment_failed, now);
+}
+
+static Settlement
+session_failed_event(const StripeEvent *event, TimestampTz now)
+{
+	return about_payment(event, session_failed, now);
+}
+
+/* A refund is asked how it stands: its events may come in any order. */
+static Settlement
+refund_event(const StripeEvent *event, TimestampTz now)
+{
+	Settlement	settlement = {.state = "applied", .reason = "fetched", .has_order = true};
+	bool		is_charge = strcmp(event->type, "charge.refunded") == 0;
+
+	if (!fetch_refund(is_charge ? NULL : event->object_id, json_string_at(event->object, JSON_PATH("payment_intent")), &settlement.order_id, now))
+		return ignored("not_ours");
+	return settlement;
+}
+
+/* The types of events that mean something to us. */
+static const struct
+{
+	const char *type;
+	Settlement	(*apply) (const StripeEvent *event, TimestampTz now);
+}			types[] = {
+	{"payment_intent.processing", processing_event},
+	{"payment_intent.requires_action", payment_event},
+	{"payment_intent.payment_failed", declined_event},
+	{"payment_intent.succeeded", payment_event},
+	{"payment_intent.canceled", payment_event},
+	{"checkout.session.completed", payment_event},
+	{"checkout.session.async_payment_succeeded", payment_event},
+	{"checkout.session.async_payment_failed", session_failed_event},
+	{"checkout.session.expired", payment_event},
+	{"charge.refunded", refund_event},
+	{"refund.created", refund_event},
+	{"refund.updated", refund_event},
+	{"refund.failed", refund_event},
+};
 
 /* Applies an event to its order, or says why not. */
 static Settlement
 apply_event(const StripeEvent *event, TimestampTz now)
 {
-	Settlement	settlement = {.state = "ignored"};
-	OrderOutcome outcome;
-	bool		succeeded;
-	Datum		object_id;
+	Settlement	(*apply) (const StripeEvent *, TimestampTz) = NULL;
 
 	if (run_latest(&read_livemode, NULL, NULL) == 0)
-		return (Settlement) {.state = "parked", .reason = "no_installation"};
+		return parked("no_installation");
 	if (!event->has_livemode || event->livemode != DatumGetBool(row_datum(0, 1)))
-		return (Settlement) {.state = "ignored", .reason = "livemode"};
-	succeeded = event->type != NULL && strcmp(event->type, "payment_intent.succeeded") == 0;
-	if (!succeeded && (event->type == NULL || strcmp(event->type, "payment_intent.payment_failed") != 0))
-		return (Settlement) {.state = "ignored", .reason = "type"};
+		return ignored("livemode");
+	for (size_t i = 0; i < lengthof(types) && event->type != NULL; i++)
+		if (strcmp(types[i].type, event->type) == 0)
+			apply = types[i].apply;
+	if (apply == NULL)
+		return ignored("type");
 	if (event->account != NULL)
-		return (Settlement) {.state = "ignored", .reason = "account"};
+		return ignored("account");
 	if (event->object_id == NULL)
-		return (Settlement) {.state = "ignored", .reason = "no_object"};
-
-	object_id = CStringGetTextDatum(event->object_id);
-	if (run_latest(&order_of_intent, &object_id, NULL) == 0)
-		return (Settlement) {.state = "parked", .reason = "unknown_object"};
-	settlement.has_order = true;
-	settlement.order_id = *DatumGetUUIDP(row_datum(0, 1));
-	outcome = succeeded
-		? payment_intent_says(&settlement.order_id, event->object, event->id, now)
-		: order_apply(&settlement.order_id, ORDER_EVENT_DECLINED, event->id, decline_detail(event->object), now);
-	if (outcome == ORDER_STAYED)
-		settlement.reason = "no_transition";
-	else
-		settlement.state = "applied";
-	return settlement;
+		return ignored("no_object");
+	return apply(event, now);
 }
 
 /* Applies an event whose inbox row is locked and records what became of it. */
@@ -205,6 +301,24 @@ apply_parked_events(const char *object_id, TimestampTz now)
 	}
 }
 
+/* Metadata proposes an order; what Stripe says of the object confirms it. */
+static void
+ask_about_claimed_objects(int max_objects, TimestampTz now)
+{
+	Datum		values[2] = {TimestampTzGetDatum(now), Int32GetDatum(max_objects)};
+	uint64		rows = run_latest(&claimed_objects, values, NULL);
+	char	  **objects = palloc(sizeof(char *) * (rows + 1));
+	pg_uuid_t  *orders = palloc(sizeof(pg_uuid_t) * (rows + 1));
+
+	for (uint64 row = 0; row < rows; row++)
+	{
+		objects[row] = row_text(row, 1);
+		orders[row] = *DatumGetUUIDP(row_datum(row, 2));
+	}
+	for (uint64 row = 0; row < rows; row++)
+		fetch_payment(objects[row], &orders[row], now);
+}
+
 /* Settles parked events whose objects are known by now; returns how many objects. */
 int
 sweep_parked_events(int max_objects, TimestampTz now)
@@ -212,11 +326,15 @@ sweep_parked_events(int max_objects, TimestampTz now)
 	Datum		limit = Int32GetDatum(max_objects);
 	uint64		rows = run_latest(&settleable_objects, &limit, NULL);
 	char	  **objects = palloc(sizeof(char *) * (rows + 1));
+	Datum		values[1];
 
 	for (uint64 row = 0; row < rows; row++)
 		objects[row] = row_text(row, 1);
 	for (uint64 row = 0; row < rows; row++)
 		apply_parked_events(objects[row], now);
+	ask_about_claimed_objects(max_objects, now);
+	values[0] = TimestampTzGetDatum(now);
+	run_latest(&find_forgotten, values, NULL);
 	return (int) rows;
 }
 

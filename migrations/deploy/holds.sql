@@ -22,7 +22,7 @@ CREATE TABLE IF NOT EXISTS ticketing.ticket_holds (
 );
 COMMENT ON TABLE ticketing.ticket_holds IS 'Seats held for a buyer, a row per tier. Live while now < expires_at; dead at expires_at.';
 COMMENT ON COLUMN ticketing.ticket_holds.status IS 'active: its seats are out of stock. converted: they are tickets. released, expired: they are back.';
-COMMENT ON COLUMN ticketing.ticket_holds.order_id IS 'The open order behind the hold. Such a hold is not freed by time alone.';
+COMMENT ON COLUMN ticketing.ticket_holds.order_id IS 'The order behind the hold; expires_at is then the end of the buyer''s time to pay and of the grace in which Stripe confirms that.';
 -- An ANALYZE keeps its snapshot while it reads its sample, and stock_shards grows by every draw and return of that time. Nothing here is
 -- planned by histogram: a tenth of the usual sample, 3,000 rows, will do.
 ALTER TABLE ticketing.ticket_holds

@@ -60,6 +60,7 @@ CREATE UNLOGGED TABLE IF NOT EXISTS ticketing.stripe_handoff (
   order_id      uuid,
   client_secret text,
   ephemeral_key text,
+  url           text,
   created_at    timestamptz NOT NULL
 );
 COMMENT ON TABLE ticketing.stripe_handoff IS 'What a client must be handed. Unlogged, read only by the function that checks the owner, gone after 15 minutes; lost in a crash it is fetched again.';

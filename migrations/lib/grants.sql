@@ -21,6 +21,8 @@ GRANT EXECUTE ON FUNCTION
   ticketing.quote(integer, jsonb),
   ticketing.claim_free_tickets(text, integer, jsonb, text),
   ticketing.create_payment_intent(text, integer, jsonb, uuid, integer, text, text, text),
+  ticketing.create_checkout_session(text, integer, jsonb, uuid, integer, text, text, text, text),
+  ticketing.cancel_order(uuid, text),
   ticketing.await_stripe(uuid, text, interval),
   ticketing.order_status(uuid, text),
   ticketing.stripe_webhook(bytea, text),
@@ -66,6 +68,7 @@ GRANT EXECUTE ON FUNCTION
   ticketing.release_expired_holds(integer),
   ticketing.sync_quantity_sold(),
   ticketing.sweep_stripe(integer),
+  ticketing.end_due_orders(integer),
   ticketing.prune(),
   ticketing.check_invariants()
 TO dvnt_ticketing_cron;

@@ -13,7 +13,7 @@ CREATE TEMP VIEW ours AS SELECT p.oid::regprocedure::text AS signature, p.* FROM
 
 -- Pure ones read no table; sign_ticket and its kind need the secrets alone.
 CREATE TEMP TABLE pure (name text);
-INSERT INTO pure VALUES ('clock'), ('is_genuine_ticket'), ('sign_ticket'), ('verify_ticket'), ('ticket_qr_svg'), ('ticket_qr_text'), ('stripe_form');
+INSERT INTO pure VALUES ('clock'), ('is_genuine_ticket'), ('sign_ticket'), ('verify_ticket'), ('ticket_qr_svg'), ('ticket_qr_text'), ('stripe_form'), ('order_transitions');
 
 -- ---- members
 
@@ -50,7 +50,7 @@ SELECT is_empty($$ SELECT signature FROM ours WHERE prolang IN (SELECT oid FROM 
 
 -- ---- promises to the planner
 
-SELECT set_eq($$ SELECT name FROM functions WHERE provolatile = 'i' $$, ARRAY['ticket_qr_svg', 'ticket_qr_text', 'stripe_form'],
+SELECT set_eq($$ SELECT name FROM functions WHERE provolatile = 'i' $$, ARRAY['ticket_qr_svg', 'ticket_qr_text', 'stripe_form', 'order_transitions'],
   'IMMUTABLE are those whose result follows from their arguments alone');
 SELECT set_eq($$ SELECT name FROM functions WHERE provolatile = 's' $$,
   ARRAY['clock', 'quote', 'availability', 'order_status', 'list_co_organizers', 'door_key', 'list_door_devices', 'door_conflicts', 'door_progress', 'verify_ticket', 'is_genuine_ticket', 'sign_ticket', 'check_invariants'],

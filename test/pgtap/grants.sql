@@ -14,7 +14,7 @@ SELECT set_eq($$ SELECT callable('anon') $$, ARRAY['availability', 'quote'],
 SELECT set_eq($$ SELECT callable('authenticated') $$, ARRAY['availability', 'quote', 'has_event_permission'],
   'authenticated may besides ask what it may do itself, for policies: commands go through edge functions, which have verified the session');
 SELECT set_eq($$ SELECT callable('service_role') $$,
-  ARRAY['hold_tickets', 'extend_hold', 'release_hold', 'availability', 'quote', 'claim_free_tickets', 'create_payment_intent', 'await_stripe', 'order_status',
+  ARRAY['hold_tickets', 'extend_hold', 'release_hold', 'availability', 'quote', 'claim_free_tickets', 'create_payment_intent', 'create_checkout_session', 'await_stripe', 'order_status', 'cancel_order',
         'stripe_webhook', 'verify_ticket', 'is_genuine_ticket', 'ticket_qr_svg', 'ticket_qr_text', 'check_in', 'has_event_permission',
         'add_co_organizer', 'accept_co_organizer', 'update_co_organizer', 'remove_co_organizer', 'list_co_organizers',
         'sync_checkins', 'undo_check_in', 'door_manifest', 'door_key', 'enrol_door_device', 'revoke_door_device', 'list_door_devices', 'save_door_settings', 'door_conflicts', 'door_progress',
@@ -23,7 +23,7 @@ SELECT set_eq($$ SELECT callable('service_role') $$,
 SELECT set_eq($$ SELECT callable('dvnt_ticketing_relay') $$, ARRAY['relay_start', 'relay_claim', 'relay_complete'],
   'the relay can carry calls, not sell or refund by itself');
 SELECT set_eq($$ SELECT callable('dvnt_ticketing_cron') $$,
-  ARRAY['release_expired_holds', 'sync_quantity_sold', 'sweep_stripe', 'prune', 'check_invariants'],
+  ARRAY['release_expired_holds', 'sync_quantity_sold', 'sweep_stripe', 'end_due_orders', 'prune', 'check_invariants'],
   'cron has its chores alone');
 SELECT is_empty($$
   SELECT rolname FROM pg_roles WHERE NOT rolsuper AND rolname <> 'dvnt_ticketing_owner'

@@ -107,7 +107,7 @@ SELECT is(everything(), sum, 'order, seats, timeline, the request id and the eve
 SELECT is(string_agg(a::text, ',' ORDER BY a.ticket_type_id), before.stock, 'and so is what is for sale') FROM before, shop, ticketing.availability(event) a GROUP BY before.stock;
 
 -- The relay brings "succeeded" as the answer to a GET, whose effect fails.
-SELECT later('20 minutes') \g /dev/null
+DELETE FROM ticketing.stripe_handoff;
 SELECT ticketing.create_payment_intent('late 2', event, reservation_id => (SELECT reservation_id FROM ticketing.orders WHERE order_id = by_relay)) FROM shop, late \g /dev/null
 SELECT is(relay('succeeded'), 'done', 'the answer that says "paid" is stored');
 SELECT results_eq($$ SELECT state, applied, apply_error FROM ticketing.stripe_requests JOIN late ON order_id = by_relay WHERE kind = 'get_payment_intent' $$, $$ VALUES ('done', false, 'XX999: made to fail') $$,
@@ -126,7 +126,8 @@ SELECT order_tickets('parked 1', event, items(b, 1)) AS broken, order_tickets('p
 SELECT is(pay(broken), 'parked', 'a payment is heard of before its PaymentIntent is known') FROM waiting;
 SELECT is(pay(good), 'parked', 'and another') FROM waiting;
 -- As a relay leaves them whose effect was rolled back: the ids known, the events still parked.
-UPDATE ticketing.orders SET payment_intent_id = 'pi_' || replace(order_id::text, '-', '') FROM waiting WHERE order_id IN (broken, good);
+WITH named AS (UPDATE ticketing.orders SET payment_intent_id = 'pi_' || replace(order_id::text, '-', '') FROM waiting WHERE order_id IN (broken, good) RETURNING order_id, payment_intent_id)
+INSERT INTO ticketing.order_payments SELECT payment_intent_id, order_id, payment_intent_id, 'open', clock_timestamp(), clock_timestamp() FROM named;
 CREATE TRIGGER fail BEFORE INSERT ON public.tickets FOR EACH ROW WHEN (NEW.user_id = 'parked 1') EXECUTE FUNCTION fail();
 SELECT is(attempt('SELECT ticketing.sweep_stripe()'), 'ok', 'the sweep meets an event that cannot be applied');
 SELECT is(shown(good), 'paid: paid [created, payment_authorized, payment_captured]', 'and applies the other: one bad event does not stop all') FROM waiting;

@@ -109,7 +109,7 @@ SELECT pg_temp.deliver(pg_temp.event('dan', 'payment_intent.succeeded', pg_temp.
 -- The sweep settles what is parked when the object has become known otherwise.
 CALL pg_temp.buy('eve', answered => false);
 SELECT pg_temp.deliver(pg_temp.event('eve', 'payment_intent.succeeded', pg_temp.intent('eve')));
-UPDATE ticketing.orders SET payment_intent_id = 'pi_7012_eve' WHERE user_id = 'eve@7012';
+INSERT INTO ticketing.order_payments SELECT 'pi_7012_eve', order_id, 'pi_7012_eve', 'open', created_at, created_at FROM ticketing.orders WHERE user_id = 'eve@7012';
 SELECT ticketing.sweep_stripe() >= 0 AS swept;
 SELECT state, tickets FROM pg_temp.order_of('eve');
 
