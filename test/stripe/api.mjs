@@ -15,6 +15,7 @@ const router = new Router(endpoints.map((endpoint) => ({ ...endpoint, params: { 
 
 // Answers an exchange (see transport.mjs) under /v1.
 export function answerApi(app, exchange) {
+  app.clock.doWhatIsDue();
   const call = new Call(app, exchange);
   const fault = app.faults.take(exchange.method, exchange.path);
   if (fault === null) call.send(call.begin() ?? call.execute());

@@ -22,6 +22,9 @@ const actions = {
     return {};
   },
 
+  'GET /_control/clock': (app) => app.clock.describe(),
+  'POST /_control/clock': (app, change) => app.clock.set(change),
+
   'GET /_control/state'(app) {
     const { store } = app;
     const counts = {};

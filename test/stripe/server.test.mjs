@@ -8,7 +8,6 @@ import test from 'node:test';
 import tls from 'node:tls';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { Clock } from './clock.mjs';
 import { newClient, newEndpoint, temporaryDirectory, until } from './support.mjs';
 
 const run = promisify(execFile);
@@ -87,20 +86,4 @@ test('its certificates are good for localhost, and only with its own authority',
 
 test('it says what it needs', async () => {
   await assert.rejects(run(process.execPath, [SERVER]), { code: 2 });
-});
-
-test('the clock does what is due, unless called off', async () => {
-  const clock = new Clock();
-  const done = [];
-  const now = clock.millis() / 1000;
-  clock.at(now + 0.02, () => done.push('first'));
-  clock.at(now + 0.03, () => done.push('called off'))();
-  clock.at(now - 10, () => done.push('late'));
-  clock.at(now + 0.04, () => done.push('last'));
-  await until(() => done.length === 3);
-  assert.deepEqual(done, ['late', 'first', 'last']);
-  clock.at(now + 0.05, () => done.push('cleared'));
-  clock.clear();
-  await new Promise((resolve) => setTimeout(resolve, 80));
-  assert.equal(done.length, 3);
 });

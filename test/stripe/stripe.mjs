@@ -40,7 +40,7 @@ export function createApp({ key = 'sk_test_local', webhookUrl = null, webhookSec
 
     // Forgets everything but the webhook endpoint.
     reset() {
-      this.clock.clear();
+      this.clock.reset();
       this.webhooks.clear();
       this.faults.clear();
       this.idempotencyKeys.clear();
