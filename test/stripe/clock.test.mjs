@@ -2,13 +2,8 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { Clock } from './clock.mjs';
-import { newEndpoint, newStripe, until } from './support.mjs';
+import { SESSION, newEndpoint, newStripe, until } from './support.mjs';
 
-const SESSION = {
-  mode: 'payment',
-  success_url: 'https://example.com/ok',
-  line_items: [{ price_data: { currency: 'usd', unit_amount: 1500, product_data: { name: 'Ticket' } }, quantity: 2 }],
-};
 const near = (actual, expected, by, what) => assert.ok(Math.abs(actual - expected) <= by, `${what}: ${actual}, not ${expected} ± ${by}`);
 
 test('the clock does what is due, unless called off', async () => {

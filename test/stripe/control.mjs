@@ -1,16 +1,19 @@
 // The control endpoint, /_control: what tests do that no API call can. JSON in and out, no key; see README.md.
 import { StripeError, invalid } from './errors.mjs';
-import { decline, pay } from './resources/payment_intents.mjs';
-import { paySession } from './resources/checkout_sessions.mjs';
+import { intentOf } from './resources/checkout_sessions.mjs';
+import { challenge, decline, pay, settle } from './resources/payment_states.mjs';
 import { refund, refundableCharge } from './resources/refunds.mjs';
 
 const actions = {
-  'POST /_control/pay'(app, { payment_intent: intent, checkout_session: session, amount_received: received }) {
-    if (session !== undefined) return paySession(app, app.store.checkout_sessions.need(session));
-    return pay(app, app.store.payment_intents.need(intent), { received });
+  'POST /_control/pay': (app, { amount_received: received, method: type, ...what }) => moved(app, what, pay, { received, type }),
+  'POST /_control/decline': (app, { code, ...what }) => moved(app, what, decline, { code }),
+  'POST /_control/challenge': (app, what) => moved(app, what, challenge),
+  'POST /_control/settle'(app, { amount_received: received, code, outcome, ...what }) {
+    const { checkout_session: session } = what;
+    if (session !== undefined) what = { payment_intent: app.store.checkout_sessions.need(session).payment_intent };
+    const settled = moved(app, what, settle, { code, outcome, received });
+    return session === undefined ? settled : app.store.checkout_sessions.get(session);
   },
-
-  'POST /_control/decline': (app, { payment_intent: intent, code }) => decline(app, app.store.payment_intents.need(intent), code),
 
   'POST /_control/refund': (app, { amount, charge, payment_intent: intent }) =>
     refund(app, refundableCharge(app, { charge, payment_intent: intent }), { amount }),
@@ -58,6 +61,13 @@ const actions = {
     return {};
   },
 };
+
+// Moves the PaymentIntent that is named, or that of the Checkout Session that is; returns what was named.
+function moved(app, { checkout_session: session, payment_intent: intent }, move, options) {
+  if (session === undefined) return move(app, app.store.payment_intents.need(intent), options);
+  move(app, intentOf(app, app.store.checkout_sessions.need(session)), options);
+  return app.store.checkout_sessions.get(session);
+}
 
 function describeWebhook(app) {
   return { ...app.webhooks.describe(), api_version: app.events.apiVersion };

@@ -6,8 +6,10 @@ const COLLECTIONS = {
   balance_transaction: 'balance_transactions',
   charge: 'charges',
   customer: 'customers',
+  default_payment_method: 'payment_methods',
   latest_charge: 'charges',
   payment_intent: 'payment_intents',
+  payment_method: 'payment_methods',
 };
 
 export function expand(store, object, paths) {

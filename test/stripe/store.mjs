@@ -95,6 +95,7 @@ export function createStore() {
     customers: new Collection('customer', '/v1/customers'),
     ephemeral_keys: new Collection('ephemeral key', '/v1/ephemeral_keys'),
     events: new Collection('event', '/v1/events'),
+    payment_methods: new Collection('PaymentMethod', '/v1/payment_methods'),
     payment_intents: new Collection('payment_intent', '/v1/payment_intents'),
     refunds: new Collection('refund', '/v1/refunds'),
   };

@@ -1,21 +1,7 @@
 // The API: keys, errors, every object's life, lists, idempotency keys. Over HTTP/2 unless a test says otherwise.
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { newClient, newStripe } from './support.mjs';
-
-const INTENT = { amount: 2500, currency: 'usd', automatic_payment_methods: { enabled: true } };
-const ITEM = { price_data: { currency: 'usd', unit_amount: 1500, product_data: { name: 'Ticket' } }, quantity: 2 };
-const SESSION = { mode: 'payment', success_url: 'https://example.com/ok', line_items: [ITEM] };
-
-function assertError(answer, status, fields) {
-  assert.equal(answer.status, status, answer.text);
-  const { error } = answer.body;
-  assert.equal(typeof error.message, 'string');
-  for (const name in fields) assert.deepEqual(error[name], fields[name], name);
-  return error;
-}
-
-const eventTypes = (app) => Array.from(app.store.events, (event) => event.type);
+import { INTENT, ITEM, SESSION, assertError, eventTypes, newClient, newStripe } from './support.mjs';
 
 for (const protocol of ['1.1', '2']) {
   test(`a call is answered in Stripe's form over HTTP/${protocol}`, async (t) => {

@@ -1,4 +1,5 @@
 // What the tests share: a Stripe of their own, a client for HTTP/1.1 and HTTP/2, and waiting.
+import assert from 'node:assert/strict';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import http from 'node:http';
 import http2 from 'node:http2';
@@ -8,6 +9,20 @@ import { join } from 'node:path';
 import { startStripe } from './stripe.mjs';
 
 export const KEY = 'sk_test_local';
+export const INTENT = { amount: 2500, currency: 'usd', automatic_payment_methods: { enabled: true } };
+export const ITEM = { price_data: { currency: 'usd', unit_amount: 1500, product_data: { name: 'Ticket' } }, quantity: 2 };
+export const SESSION = { mode: 'payment', success_url: 'https://example.com/ok', line_items: [ITEM] };
+
+// An answer that is Stripe's refusal with these members; returns its `error`.
+export function assertError(answer, status, fields) {
+  assert.equal(answer.status, status, answer.text);
+  const { error } = answer.body;
+  assert.equal(typeof error.message, 'string');
+  for (const name in fields) assert.deepEqual(error[name], fields[name], name);
+  return error;
+}
+
+export const eventTypes = (app) => Array.from(app.store.events, (event) => event.type);
 
 // A directory that goes when the test does, after `last()` was run.
 export async function temporaryDirectory(t, last = () => {}) {

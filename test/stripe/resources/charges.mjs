@@ -3,19 +3,16 @@ import { newId } from '../ids.mjs';
 import { stripeFee } from '../money.mjs';
 import { paging, string } from '../params.mjs';
 
-const CARD = { brand: 'visa', country: 'US', exp_month: 12, exp_year: 2034, fingerprint: 'Xt5EWLLDS7FJjR1c', funding: 'credit', last4: '4242' };
-
-function newCharge(app, intent, amount, paymentMethod, outcome) {
-  const paid = outcome.status === 'succeeded';
+function newCharge(app, intent, amount, method) {
   const id = newId.charge();
   return {
     id,
     object: 'charge',
     amount,
-    amount_captured: paid ? amount : 0,
+    amount_captured: 0,
     amount_refunded: 0,
     application: null,
-    application_fee: paid && intent.application_fee_amount ? newId.applicationFee() : null,
+    application_fee: null,
     application_fee_amount: intent.application_fee_amount,
     balance_transaction: null,
     billing_details: {
@@ -26,38 +23,28 @@ function newCharge(app, intent, amount, paymentMethod, outcome) {
       tax_id: null,
     },
     calculated_statement_descriptor: 'LOCAL STRIPE',
-    captured: paid,
+    captured: false,
     created: app.clock.seconds(),
     currency: intent.currency,
     customer: intent.customer,
     description: intent.description,
     disputed: false,
     failure_balance_transaction: null,
-    failure_code: outcome.failure?.code ?? null,
-    failure_message: outcome.failure?.message ?? null,
+    failure_code: null,
+    failure_message: null,
     fraud_details: {},
     livemode: false,
     metadata: intent.metadata,
     on_behalf_of: intent.on_behalf_of,
-    outcome: {
-      advice_code: null,
-      network_advice_code: null,
-      network_decline_code: null,
-      network_status: paid ? 'approved_by_network' : 'declined_by_network',
-      reason: outcome.failure?.decline_code ?? null,
-      risk_level: 'normal',
-      risk_score: 12,
-      seller_message: paid ? 'Payment complete.' : 'The bank returned the decline code `generic_decline`.',
-      type: paid ? 'authorized' : 'issuer_declined',
-    },
-    paid,
+    outcome: outcome('pending'),
+    paid: false,
     payment_intent: intent.id,
-    payment_method: paymentMethod,
-    payment_method_details: { card: { ...CARD, amount_authorized: paid ? amount : null, network: 'visa' }, type: 'card' },
+    payment_method: method.id,
+    payment_method_details: { [method.type]: method[method.type], type: method.type },
     radar_options: {},
     receipt_email: intent.receipt_email,
     receipt_number: null,
-    receipt_url: paid ? `https://pay.stripe.com/receipts/payment/${id}` : null,
+    receipt_url: null,
     refunded: false,
     review: null,
     shipping: null,
@@ -65,8 +52,7 @@ function newCharge(app, intent, amount, paymentMethod, outcome) {
     source_transfer: null,
     statement_descriptor: intent.statement_descriptor,
     statement_descriptor_suffix: intent.statement_descriptor_suffix,
-    status: outcome.status,
-    ...(paid && intent.transfer_data && { transfer: newId.transfer() }),
+    status: 'pending',
     transfer_data: intent.transfer_data && { amount: null, ...intent.transfer_data },
     transfer_group: intent.transfer_group,
   };
@@ -94,22 +80,59 @@ export function addBalanceTransaction(app, { amount, currency, description = nul
   });
 }
 
-export function addSucceededCharge(app, intent, amount, paymentMethod) {
-  const charge = newCharge(app, intent, amount, paymentMethod, { status: 'succeeded' });
+// A charge on its way, which one of the next two ends.
+export const newPendingCharge = (app, intent, amount, method) => app.store.charges.add(newCharge(app, intent, amount, method));
+
+export function succeedCharge(app, charge, intent) {
   const balance = addBalanceTransaction(app, {
-    amount,
-    currency: intent.currency,
-    description: intent.description,
-    fee: stripeFee(amount),
+    amount: charge.amount,
+    currency: charge.currency,
+    description: charge.description,
+    fee: stripeFee(charge.amount),
     source: charge.id,
     type: 'charge',
   });
-  return app.store.charges.add({ ...charge, balance_transaction: balance.id });
+  return app.store.charges.put({
+    ...charge,
+    amount_captured: charge.amount,
+    application_fee: intent.application_fee_amount ? newId.applicationFee() : null,
+    balance_transaction: balance.id,
+    captured: true,
+    outcome: outcome('succeeded'),
+    paid: true,
+    receipt_url: `https://pay.stripe.com/receipts/payment/${charge.id}`,
+    status: 'succeeded',
+    ...(intent.transfer_data && { transfer: newId.transfer() }),
+  });
 }
 
-// `failure` is {code, decline_code, message}.
-export const addFailedCharge = (app, intent, paymentMethod, failure) =>
-  app.store.charges.add(newCharge(app, intent, intent.amount, paymentMethod, { status: 'failed', failure }));
+// `failure` is {code, decline_code?, message}.
+export const failCharge = (app, charge, failure) =>
+  app.store.charges.put({
+    ...charge,
+    failure_code: failure.code,
+    failure_message: failure.message,
+    outcome: outcome('failed', failure.decline_code),
+    status: 'failed',
+  });
+
+export const newFailedCharge = (app, intent, method, failure) =>
+  failCharge(app, newPendingCharge(app, intent, intent.amount, method), failure);
+
+function outcome(status, reason = null) {
+  const failed = status === 'failed';
+  return {
+    advice_code: null,
+    network_advice_code: null,
+    network_decline_code: null,
+    network_status: failed ? 'declined_by_network' : 'approved_by_network',
+    reason,
+    risk_level: 'normal',
+    risk_score: 12,
+    seller_message: failed ? 'The bank returned the decline code `generic_decline`.' : 'Payment complete.',
+    type: failed ? 'issuer_declined' : 'authorized',
+  };
+}
 
 const listCharges = (app, { params }) =>
   app.store.charges.page(

@@ -1,11 +1,13 @@
 // /v1/checkout/sessions: hosted payment pages, in mode `payment`.
-// A session makes its PaymentIntent only when it is paid, as Stripe's have done since 2022.
+// A session makes its PaymentIntent when the buyer first tries to pay, as Stripe's have done since 2022, and follows it.
 import { invalid } from '../errors.mjs';
 import { newId } from '../ids.mjs';
 import { checkAmount } from '../money.mjs';
 import { boolean, clearable, currency, email, integer, list as listOf, mergeMetadata, metadata } from '../params.mjs';
 import { object, oneOf, paging, required, string, timeRange, url } from '../params.mjs';
-import { addPaymentIntent, checkConnect, pay as payIntent, settableFields } from './payment_intents.mjs';
+import { addPaymentIntent, checkConnect, settableFields } from './payment_intents.mjs';
+import { typeNames } from './payment_methods.mjs';
+import { PAYABLE, cancel, follower } from './payment_states.mjs';
 
 const SHORTEST = 30 * 60;
 const LONGEST = 24 * 60 * 60;
@@ -110,7 +112,7 @@ function create(app, call) {
     payment_method_collection: 'if_required',
     payment_method_configuration_details: null,
     payment_method_options: { card: { request_three_d_secure: 'automatic' } },
-    payment_method_types: ['card'],
+    payment_method_types: typeNames,
     payment_status: 'unpaid',
     permissions: null,
     phone_number_collection: { enabled: false },
@@ -135,11 +137,11 @@ function create(app, call) {
 
 const customerDetails = (address, name = null) => ({ address: null, email: address, name, phone: null, tax_exempt: 'none', tax_ids: null });
 
-// The buyer pays on the session's page.
-export function paySession(app, session) {
+// The PaymentIntent of a session that the buyer is about to pay, for payment_states.mjs to move on.
+export function intentOf(app, session) {
   needOpen(session, 'paid');
-  const { intent: data, forgetExpiry } = session[hidden];
-  forgetExpiry();
+  if (session.payment_intent !== null) return app.store.payment_intents.get(session.payment_intent);
+  const { intent: data } = session[hidden];
   const intent = addPaymentIntent(
     app,
     {
@@ -148,25 +150,42 @@ export function paySession(app, session) {
       currency: session.currency,
       customer: session.customer,
       receipt_email: data.receipt_email ?? null,
+      [follower]: (on, moved, call) => follow(on, on.store.checkout_sessions.get(session.id), moved, call),
     },
     null,
   );
-  payIntent(app, intent);
-  const complete = app.store.checkout_sessions.put({
-    ...session,
-    customer_details: session.customer_details ?? customerDetails('buyer@example.com'),
-    payment_intent: intent.id,
-    payment_status: 'paid',
-    status: 'complete',
-    url: null,
-  });
-  app.events.emit('checkout.session.completed', complete, null);
-  return complete;
+  app.store.checkout_sessions.put({ ...session, payment_intent: intent.id });
+  return intent;
+}
+
+// What the state of its PaymentIntent makes of a session.
+function follow(app, session, intent, call) {
+  const paid = intent.status === 'succeeded';
+  if (session.status === 'open' && (paid || intent.status === 'processing')) {
+    session[hidden].forgetExpiry();
+    const complete = app.store.checkout_sessions.put({
+      ...session,
+      customer_details: session.customer_details ?? customerDetails('buyer@example.com'),
+      payment_status: paid ? 'paid' : 'unpaid',
+      status: 'complete',
+      url: null,
+    });
+    app.events.emit('checkout.session.completed', complete, call);
+  } else if (session.status === 'complete' && session.payment_status === 'unpaid') {
+    if (paid) {
+      const late = app.store.checkout_sessions.put({ ...session, payment_status: 'paid' });
+      app.events.emit('checkout.session.async_payment_succeeded', late, call);
+    } else if (intent.status === 'requires_payment_method') {
+      app.events.emit('checkout.session.async_payment_failed', session, call);
+    }
+  }
 }
 
 function end(app, session, call = null) {
   session[hidden].forgetExpiry();
   const expired = app.store.checkout_sessions.put({ ...session, status: 'expired', url: null });
+  const intent = app.store.payment_intents.get(session.payment_intent);
+  if (intent !== undefined && PAYABLE.includes(intent.status)) cancel(app, intent, 'automatic', call);
   app.events.emit('checkout.session.expired', expired, call);
   return expired;
 }

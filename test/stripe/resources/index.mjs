@@ -6,8 +6,17 @@ import * as customers from './customers.mjs';
 import * as ephemeralKeys from './ephemeral_keys.mjs';
 import * as events from './events.mjs';
 import * as paymentIntents from './payment_intents.mjs';
+import * as paymentMethods from './payment_methods.mjs';
 import * as refunds from './refunds.mjs';
 
-export const endpoints = [account, charges, checkoutSessions, customers, ephemeralKeys, events, paymentIntents, refunds].flatMap(
-  (resource) => resource.endpoints,
-);
+export const endpoints = [
+  account,
+  charges,
+  checkoutSessions,
+  customers,
+  ephemeralKeys,
+  events,
+  paymentIntents,
+  paymentMethods,
+  refunds,
+].flatMap((resource) => resource.endpoints);

@@ -1,15 +1,12 @@
-// /v1/payment_intents, and the changes of state a payment goes through.
-// What a buyer does in a browser (pay, be declined) comes from control.mjs or a Checkout Session.
+// /v1/payment_intents; what then becomes of them is in payment_states.mjs.
 import { StripeError, invalid } from '../errors.mjs';
 import { newId } from '../ids.mjs';
 import { checkAmount } from '../money.mjs';
 import { boolean, clearable, currency, email, integer, mergeMetadata, metadata, object } from '../params.mjs';
 import { oneOf, paging, required, string, timeRange, url } from '../params.mjs';
-import { addFailedCharge, addSucceededCharge } from './charges.mjs';
-import { TEST_CARDS, declineOf } from './payment_methods.mjs';
+import { behaviourOf, needPaymentMethod, typeNames } from './payment_methods.mjs';
+import { PAYABLE, cancel, challenge, decline, follower, needStatus, pay } from './payment_states.mjs';
 
-const PAYABLE = ['requires_payment_method', 'requires_confirmation', 'requires_action'];
-const CANCELABLE = ['requires_payment_method', 'requires_capture', 'requires_confirmation', 'requires_action', 'processing'];
 const CANCELLATION_REASONS = ['abandoned', 'duplicate', 'fraudulent', 'requested_by_customer'];
 
 // What an intent takes from whoever makes it: a call of its own, or a session's payment_intent_data.
@@ -98,7 +95,7 @@ export function addPaymentIntent(app, fields, call) {
     payment_method: fields.payment_method ?? null,
     payment_method_configuration_details: null,
     payment_method_options: { card: { installments: null, mandate_options: null, network: null, request_three_d_secure: 'automatic' } },
-    payment_method_types: ['card'],
+    payment_method_types: typeNames,
     processing: null,
     receipt_email: fields.receipt_email ?? null,
     review: null,
@@ -110,78 +107,14 @@ export function addPaymentIntent(app, fields, call) {
     status: fields.payment_method ? 'requires_confirmation' : 'requires_payment_method',
     transfer_data: fields.transfer_data ?? null,
     transfer_group: fields.transfer_group ?? null,
+    [follower]: fields[follower],
   };
   app.store.payment_intents.add(intent, call?.idempotencyKey);
   app.events.emit('payment_intent.created', intent, call);
   return intent;
 }
 
-// Pays an intent; `received` differs from its amount only where a test wants it to.
-export function pay(app, intent, { received = intent.amount, paymentMethod = newId.paymentMethod() } = {}, call = null) {
-  needStatus(intent, PAYABLE, () => `You cannot pay this PaymentIntent because it has a status of ${intent.status}.`);
-  const charge = addSucceededCharge(app, intent, received, paymentMethod);
-  const paid = app.store.payment_intents.put({
-    ...intent,
-    amount_received: received,
-    last_payment_error: null,
-    latest_charge: charge.id,
-    payment_method: paymentMethod,
-    status: 'succeeded',
-  });
-  app.events.emit('charge.succeeded', charge, call);
-  app.events.emit('payment_intent.succeeded', paid, call);
-  return paid;
-}
-
-// Lets a payment be declined; the intent stays payable.
-export function decline(app, intent, code = 'generic_decline', call = null) {
-  needStatus(intent, PAYABLE, () => `You cannot decline this PaymentIntent because it has a status of ${intent.status}.`);
-  const failure = declineOf(code);
-  if (failure === null) throw invalid(`There is no such decline: ${code}`, { param: 'code' });
-  const paymentMethod = newId.paymentMethod();
-  const charge = addFailedCharge(app, intent, paymentMethod, failure);
-  const declined = app.store.payment_intents.put({
-    ...intent,
-    last_payment_error: {
-      ...failure,
-      charge: charge.id,
-      doc_url: `https://stripe.com/docs/error-codes/${failure.code.replaceAll('_', '-')}`,
-      payment_method: { id: paymentMethod, object: 'payment_method', customer: null, livemode: false, metadata: {}, type: 'card' },
-      type: 'card_error',
-    },
-    latest_charge: charge.id,
-    payment_method: null,
-    status: 'requires_payment_method',
-  });
-  app.events.emit('charge.failed', charge, call);
-  app.events.emit('payment_intent.payment_failed', declined, call);
-  return declined;
-}
-
-export function cancel(app, intent, reason = null, call = null) {
-  needStatus(
-    intent,
-    CANCELABLE,
-    () =>
-      `You cannot cancel this PaymentIntent because it has a status of ${intent.status}. Only a PaymentIntent with one of ` +
-      `the following statuses may be canceled: ${CANCELABLE.join(', ')}.`,
-  );
-  const canceled = app.store.payment_intents.put({
-    ...intent,
-    canceled_at: app.clock.seconds(),
-    cancellation_reason: reason,
-    status: 'canceled',
-  });
-  app.events.emit('payment_intent.canceled', canceled, call);
-  return canceled;
-}
-
-function needStatus(intent, allowed, message, param) {
-  if (allowed.includes(intent.status)) return;
-  throw invalid(message(), { code: 'payment_intent_unexpected_state', param, payment_intent: intent });
-}
-
-function confirm(app, intent, { payment_method: card = intent.payment_method }, call) {
+function confirm(app, intent, { payment_method: id = intent.payment_method }, call) {
   needStatus(
     intent,
     PAYABLE,
@@ -189,22 +122,18 @@ function confirm(app, intent, { payment_method: card = intent.payment_method }, 
       `This PaymentIntent's payment_method could not be updated because it has a status of ${intent.status}. You may only ` +
       `update the payment_method of a PaymentIntent with one of the following statuses: ${PAYABLE.join(', ')}.`,
   );
-  if (card === null) {
+  if (id === null) {
     throw invalid("You cannot confirm this PaymentIntent because it's missing a payment method.", {
       code: 'payment_intent_unexpected_state',
       payment_intent: intent,
     });
   }
-  needTestCard(card);
-  if (TEST_CARDS[card] === null) return pay(app, intent, {}, call);
-  const declined = decline(app, intent, TEST_CARDS[card], call);
+  const method = needPaymentMethod(app, id, call);
+  const { challenge: challenged, decline: code } = behaviourOf(method);
+  if (challenged) return challenge(app, intent, { method }, call);
+  if (code === undefined) return pay(app, intent, { method }, call);
+  const declined = decline(app, intent, { code, method }, call);
   throw new StripeError(402, { ...declined.last_payment_error, payment_intent: declined });
-}
-
-function needTestCard(card) {
-  if (!Object.hasOwn(TEST_CARDS, card)) {
-    throw invalid(`No such PaymentMethod: '${card}'`, { code: 'resource_missing', param: 'payment_method' });
-  }
 }
 
 function create(app, call) {
@@ -212,7 +141,7 @@ function create(app, call) {
   checkAmount(fields.amount, fields.currency);
   checkConnect(fields);
   if (fields.customer !== undefined) app.store.customers.need(fields.customer, 'customer');
-  if (fields.payment_method !== undefined) needTestCard(fields.payment_method);
+  if (fields.payment_method !== undefined) fields.payment_method = needPaymentMethod(app, fields.payment_method, call).id;
   fields.automatic_payment_methods = { allow_redirects: 'always', enabled: true, ...fields.automatic_payment_methods };
   const intent = addPaymentIntent(app, fields, call);
   return confirmed ? confirm(app, intent, {}, call) : intent;
@@ -238,10 +167,24 @@ function update(app, call) {
   checkConnect(after);
   if (changes.customer !== undefined) app.store.customers.need(changes.customer, 'customer');
   if (changes.payment_method !== undefined) {
-    needTestCard(changes.payment_method);
+    after.payment_method = needPaymentMethod(app, changes.payment_method, call).id;
     after.status = 'requires_confirmation';
   }
   return app.store.payment_intents.put(after);
+}
+
+function cancelNamed(app, call) {
+  const intent = found(app, call);
+  const session = openSessionOf(app, intent);
+  if (session !== null) throw invalid('You cannot perform this action on PaymentIntents created by Checkout.');
+  return cancel(app, intent, call.params.cancellation_reason, call);
+}
+
+// The Checkout Session whose page the intent is still payable on; that page is ended by expiring the session.
+function openSessionOf(app, intent) {
+  if (intent[follower] === undefined) return null;
+  for (const session of app.store.checkout_sessions) if (session.payment_intent === intent.id && session.status === 'open') return session;
+  return null;
 }
 
 function list(app, { params }) {
@@ -270,6 +213,6 @@ export const endpoints = [
     method: 'POST',
     path: '/v1/payment_intents/:id/cancel',
     params: { cancellation_reason: oneOf(...CANCELLATION_REASONS) },
-    run: (app, call) => cancel(app, found(app, call), call.params.cancellation_reason, call),
+    run: cancelNamed,
   },
 ];
