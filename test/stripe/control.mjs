@@ -2,13 +2,14 @@
 import { StripeError, invalid } from './errors.mjs';
 import { intentOf } from './resources/checkout_sessions.mjs';
 import { challenge, decline, pay, settle } from './resources/payment_states.mjs';
-import { refund, refundableCharge } from './resources/refunds.mjs';
+import { letRefunds, refund, refundableCharge, settleRefund } from './resources/refunds.mjs';
 
 const actions = {
   'POST /_control/pay': (app, { amount_received: received, method: type, ...what }) => moved(app, what, pay, { received, type }),
   'POST /_control/decline': (app, { code, ...what }) => moved(app, what, decline, { code }),
   'POST /_control/challenge': (app, what) => moved(app, what, challenge),
-  'POST /_control/settle'(app, { amount_received: received, code, outcome, ...what }) {
+  'POST /_control/settle'(app, { amount_received: received, code, outcome, reason, refund: id, ...what }) {
+    if (id !== undefined) return settleRefund(app, app.store.refunds.need(id), { outcome, reason });
     const { checkout_session: session } = what;
     if (session !== undefined) what = { payment_intent: app.store.checkout_sessions.need(session).payment_intent };
     const settled = moved(app, what, settle, { code, outcome, received });
@@ -17,6 +18,8 @@ const actions = {
 
   'POST /_control/refund': (app, { amount, charge, payment_intent: intent }) =>
     refund(app, refundableCharge(app, { charge, payment_intent: intent }), { amount }),
+
+  'POST /_control/refunds': letRefunds,
 
   'GET /_control/faults': (app) => app.faults.list(),
   'POST /_control/faults': (app, spec) => app.faults.add(spec),

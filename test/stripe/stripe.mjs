@@ -35,6 +35,7 @@ export function createApp({ key = 'sk_test_local', webhookUrl = null, webhookSec
     idempotencyKeys: new IdempotencyKeys(clock),
     journal: new Journal(),
     key,
+    refundsBecome: 'succeeded',
     store,
     webhooks,
 
@@ -45,6 +46,7 @@ export function createApp({ key = 'sk_test_local', webhookUrl = null, webhookSec
       this.faults.clear();
       this.idempotencyKeys.clear();
       this.journal.clear();
+      this.refundsBecome = 'succeeded';
       for (const name in this.store) this.store[name].clear();
     },
   };

@@ -260,54 +260,6 @@ test('a Checkout Session that cannot be is refused', async (t) => {
   assert.equal((await client.post('/v1/checkout/sessions', { ...SESSION, expires_at: now + 35 * 60 })).status, 200);
 });
 
-test('a charge is refunded in parts and never beyond', async (t) => {
-  const { client, app } = await newStripe(t);
-  const { body: made } = await client.post('/v1/payment_intents', { ...INTENT, application_fee_amount: 250, transfer_data: { destination: 'acct_1host' } });
-  assertError(await client.post('/v1/refunds', { payment_intent: made.id }), 400, {
-    message: `This PaymentIntent (${made.id}) does not have a successful charge to refund.`,
-  });
-  const { latest_charge: chargeId } = await client.control('POST', 'pay', { payment_intent: made.id });
-  const { body: first } = await client.post('/v1/refunds', {
-    payment_intent: made.id,
-    amount: 1000,
-    reason: 'requested_by_customer',
-    metadata: { refund_id: 'r1' },
-    reverse_transfer: true,
-    refund_application_fee: true,
-  });
-  assert.match(first.id, /^re_3\w{23}$/);
-  assert.deepEqual([first.status, first.amount, first.charge, first.payment_intent], ['succeeded', 1000, chargeId, made.id]);
-  assert.match(first.transfer_reversal, /^trr_/);
-  assert.deepEqual(eventTypes(app).slice(-3), ['refund.created', 'charge.refunded', 'refund.updated']);
-  const [event] = (await client.get('/v1/events?type=charge.refunded')).body.data;
-  assert.deepEqual([event.data.object.amount_refunded, event.data.object.refunded], [1000, false]);
-  assert.deepEqual(event.data.previous_attributes, { amount_refunded: 0, refunded: false });
-
-  assertError(await client.post('/v1/refunds', { charge: chargeId, amount: 1501 }), 400, {
-    param: 'amount',
-    message: 'Refund amount ($15.01) is greater than unrefunded amount on charge ($15.00)',
-  });
-  const rest = await client.control('POST', 'refund', { charge: chargeId });
-  assert.equal(rest.amount, 1500);
-  const { body: charge } = await client.get(`/v1/charges/${chargeId}`);
-  assert.deepEqual([charge.amount_refunded, charge.refunded, charge.status], [2500, true, 'succeeded']);
-  assertError(await client.post('/v1/refunds', { payment_intent: made.id }), 400, { code: 'charge_already_refunded' });
-  assertError(await client.post('/v1/refunds', {}), 400, { code: 'parameter_missing' });
-  assertError(await client.get('/v1/refunds/re_none'), 404, { code: 'resource_missing' });
-
-  const { body: list } = await client.get(`/v1/refunds?payment_intent=${made.id}`);
-  assert.deepEqual(list.data.map((refund) => refund.id), [rest.id, first.id]);
-  assert.deepEqual((await client.get('/v1/refunds?payment_intent=pi_other')).body.data, []);
-});
-
-test('a refund takes back only what went to another account', async (t) => {
-  const { client } = await newStripe(t);
-  const { body: made } = await client.post('/v1/payment_intents', INTENT);
-  await client.control('POST', 'pay', { payment_intent: made.id });
-  assertError(await client.post('/v1/refunds', { payment_intent: made.id, reverse_transfer: true }), 400, { param: 'reverse_transfer' });
-  assertError(await client.post('/v1/refunds', { payment_intent: made.id, refund_application_fee: true }), 400, { param: 'refund_application_fee' });
-});
-
 test('events are listed newest first, in pages both ways', async (t) => {
   const { client } = await newStripe(t);
   for (let i = 0; i < 7; i++) await client.post('/v1/customers', { name: String(i) });
