@@ -11,12 +11,19 @@ import { Router } from './router.mjs';
 const VERSION = /^\d{4}-\d{2}-\d{2}(\.[a-z]+)?$/;
 const FORM_TYPE = /^application\/x-www-form-urlencoded\b/i;
 
-const router = new Router(endpoints.map((endpoint) => ({ ...endpoint, params: { ...common, ...endpoint.params } })));
+const router = new Router(
+  endpoints.map((endpoint) => ({ ...endpoint, name: `${endpoint.method} ${endpoint.path}`, params: { ...common, ...endpoint.params } })),
+);
 
 // Answers an exchange (see transport.mjs) under /v1.
 export function answerApi(app, exchange) {
   app.clock.doWhatIsDue();
   const call = new Call(app, exchange);
+  const refusal = app.rates.count(call.endpointName);
+  if (refusal !== null) {
+    call.send({ status: refusal.status, body: render(refusal.body()), headers: refusal.headers });
+    return;
+  }
   const fault = app.faults.take(exchange.method, exchange.path);
   if (fault === null) call.send(call.begin() ?? call.execute());
   else goWrong(app, call, fault);
@@ -63,13 +70,14 @@ class Call {
   // The arguments of the endpoint: the `:id` of the path, and the parameters.
   id = null;
   params = null;
-  #endpoint = null;
+  #route;
   #entry = null;
 
   constructor(app, exchange) {
     const { headers } = exchange;
     this.app = app;
     this.exchange = exchange;
+    this.#route = router.find(exchange.method, exchange.path);
     this.requestId = newId.request();
     this.idempotencyKey = (exchange.method === 'POST' && headers['idempotency-key']) || null;
     this.versionGiven = headers['stripe-version'] ?? null;
@@ -88,6 +96,11 @@ class Call {
     });
   }
 
+  // What calls are counted by.
+  get endpointName() {
+    return this.#route?.endpoint.name ?? 'unknown';
+  }
+
   // All that comes before the endpoint runs. Returns the answer if the call ends here, or null.
   begin() {
     const { app, exchange } = this;
@@ -97,16 +110,14 @@ class Call {
       if (this.versionGiven !== null && !VERSION.test(this.versionGiven)) {
         throw invalid(`Invalid Stripe API version: ${this.versionGiven}`);
       }
-      const route = router.find(method, path);
-      if (route === null) throw unknownUrl(method, path);
-      this.#endpoint = route.endpoint;
-      this.id = route.id;
+      if (this.#route === null) throw unknownUrl(method, path);
+      this.id = this.#route.id;
       const form = this.#form();
       if (this.idempotencyKey !== null) {
         const kept = app.idempotencyKeys.look(this.idempotencyKey, path, body);
         if (kept !== null) return { ...kept, replayed: true };
       }
-      this.params = checkParams(route.endpoint.params, form);
+      this.params = checkParams(this.#route.endpoint.params, form);
       if (this.idempotencyKey !== null) this.#entry = app.idempotencyKeys.claim(this.idempotencyKey, path, body);
       return null;
     } catch (error) {
@@ -128,7 +139,7 @@ class Call {
   #run() {
     const { app } = this;
     try {
-      const result = this.#endpoint.run(app, this);
+      const result = this.#route.endpoint.run(app, this);
       const paths = this.params.expand;
       return { status: 200, body: render(paths === undefined ? result : expand(app.store, result, paths)) };
     } catch (error) {

@@ -43,6 +43,13 @@ const actions = {
     };
   },
 
+  'GET /_control/rates': (app) => app.rates.describe(),
+  'POST /_control/rates': (app, limits) => app.rates.limit(limits),
+  'DELETE /_control/rates'(app) {
+    app.rates.recount();
+    return {};
+  },
+
   'GET /_control/requests': (app) => app.journal.list(),
   'GET /_control/deliveries': (app) => app.webhooks.list(),
 

@@ -7,6 +7,7 @@ import { Faults } from './faults.mjs';
 import { IdempotencyKeys } from './idempotency.mjs';
 import { accountOf, newId } from './ids.mjs';
 import { Journal } from './journal.mjs';
+import { Rates } from './rates.mjs';
 import { newAccount } from './resources/account.mjs';
 import { createStore } from './store.mjs';
 import { certificates } from './tls.mjs';
@@ -35,6 +36,7 @@ export function createApp({ key = 'sk_test_local', webhookUrl = null, webhookSec
     idempotencyKeys: new IdempotencyKeys(clock),
     journal: new Journal(),
     key,
+    rates: new Rates(clock),
     refundsBecome: 'succeeded',
     store,
     webhooks,
@@ -46,6 +48,7 @@ export function createApp({ key = 'sk_test_local', webhookUrl = null, webhookSec
       this.faults.clear();
       this.idempotencyKeys.clear();
       this.journal.clear();
+      this.rates.reset();
       this.refundsBecome = 'succeeded';
       for (const name in this.store) this.store[name].clear();
     },
