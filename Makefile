@@ -3,7 +3,7 @@
 #   make test   installs, builds and tests everything
 #   make fuzz   ten minutes of made-up codes, key files and webhooks (SECONDS=N for longer or shorter), without a server
 #   make stress two minutes of everything at once, and again with the server killed in the middle
-#   make bench  holds beside a bare INSERT and the usual ways to hold a seat, doors, codes: an hour and a half; or bench/run SCENARIO
+#   make bench  holds beside a bare INSERT and the usual ways to hold a seat, doors, codes, Stripe: an hour and a half; or bench/run SCENARIO
 EXTENSION = dvnt_ticketing
 EXTVERSION = 1.0
 
