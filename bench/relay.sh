@@ -1,0 +1,100 @@
+# shellcheck shell=bash disable=SC2034,SC2154
+# The relay's requests a second, from an outbox that is full, beside those of h2load: the same GET of the same local
+# Stripe over one connection of HTTP/2 with as many streams. Of the relay's requests each is claimed in one transaction
+# and its answer stored and applied in another.
+
+relay_streams=64
+
+run_relay() {
+  local rounds requests contender turns=0 customer
+  rounds=$(full_or_quick 5 1)
+  requests=$(full_or_quick 20000 2000)
+  fresh_database relay
+  start_stripe
+  trap stop_stripe EXIT
+  make_customers "$requests" >"$build/customers"
+  read -r customer <"$build/customers"
+  sql -c 'CREATE TABLE bench.customer (id text)' -c "\\copy bench.customer FROM '$build/customers'"
+  # Limits that are never met, but counted.
+  sql -c "SELECT format('ALTER DATABASE relay SET %s = 10000', name) FROM pg_settings WHERE name IN ('dvnt_ticketing.stripe_rate', 'dvnt_ticketing.stripe_endpoint_rate')" | sql
+  clients=$relay_streams
+  for ((round = 1; round <= rounds; round++)); do
+    note "relay: round $round of $rounds"
+    for contender in $(rotated $((turns++)) relay h2load); do "turn_of_$contender" "/v1/customers/$customer" "$requests"; done
+  done
+  drop_database relay
+}
+
+# So many customers at Stripe; prints their ids.
+make_customers() {
+  NODE_EXTRA_CA_CERTS=$stripe_ca node --input-type=module - "$stripe_base" "$stripe_key" "$1" <<'JS'
+const [base, key, count] = process.argv.slice(2);
+let left = Number(count);
+await Promise.all(Array.from({ length: 16 }, async () => {
+  while (left-- > 0) {
+    const answer = await fetch(`${base}/v1/customers`, { method: 'POST', headers: { authorization: `Bearer ${key}` } });
+    console.log((await answer.json()).id);
+  }
+}));
+JS
+}
+
+start_stripe() {
+  local tries folder=$DVNT_CLUSTER/stripe
+  mkdir "$folder"
+  node test/stripe/server.mjs --dir "$folder" >"$folder/log" 2>&1 &
+  stripe_pid=$!
+  for tries in {1..200}; do
+    [[ ! -s $folder/stripe.json ]] || break
+    ((tries < 200)) || fail 'the local Stripe does not start'
+    sleep 0.05
+  done
+  read -r stripe_base stripe_ca stripe_key < <(node -p "const { base, ca, key } = JSON.parse(fs.readFileSync('$folder/stripe.json')); [base, ca, key].join(' ')")
+}
+
+stop_stripe() {
+  kill "$stripe_pid"
+  wait "$stripe_pid" || :
+}
+
+turn_of_h2load() {
+  local path=$1 requests=$2 output rate answered
+  output=$(h2load -n "$requests" -c 1 -m "$relay_streams" -H "Authorization: Bearer $stripe_key" -H 'Stripe-Version: 2026-10-28.endive' "$stripe_base$path")
+  rate=$(sed -nE 's/^finished in .*, ([0-9.]+) req\/s.*/\1/p' <<<"$output")
+  answered=$(sed -nE 's/^status codes: ([0-9]+) 2xx.*/\1/p' <<<"$output")
+  record h2load rate "$rate"
+  record h2load violations $((requests - ${answered:-0}))
+}
+
+turn_of_relay() {
+  local requests=$2 pid tries
+  # Customers, because the effect of their answer is the least there is: a row.
+  sql <<SQL
+TRUNCATE ticketing.stripe_requests, public.stripe_customers;
+INSERT INTO ticketing.stripe_requests (kind, lane, method, path, api_version, user_id, run_at, created_at)
+SELECT 'create_customer', 1, 'GET', '/v1/customers/' || id, '2026-10-28.endive', 'user-' || id, now(), now() FROM bench.customer;
+SQL
+  sql -c 'VACUUM ANALYZE ticketing.stripe_requests' -c CHECKPOINT
+  PGUSER=dvnt_ticketing_relay STRIPE_API_BASE=$stripe_base STRIPE_CA_FILE=$stripe_ca STRIPE_SECRET_KEY=$stripe_key DVNT_RELAY_CONCURRENCY=$relay_streams \
+    src/relay/dvnt_stripe_relay 2>"$build/relay.log" &
+  pid=$!
+  for ((tries = 1; ; tries++)); do
+    [[ $(sql -c "SELECT EXISTS (SELECT FROM ticketing.stripe_requests WHERE state IN ('ready', 'leased'))") == t ]] || break
+    ((tries < 240)) || fail "the relay does not come to an end: $(tail -n 1 "$build/relay.log")"
+    sleep 0.5
+  done
+  kill "$pid"
+  wait "$pid" || fail "the relay ended badly: $(tail -n 1 "$build/relay.log")"
+  # From the first claim to the last answer that is stored.
+  record relay rate "$(sql -c "SELECT count(*) / extract(epoch FROM max(completed_at) - min(first_sent_at)) FROM ticketing.stripe_requests")"
+  record relay violations "$(sql -c "SELECT $requests - count(*) FILTER (WHERE state = 'done' AND applied AND attempts = 1) FROM ticketing.stripe_requests")"
+}
+
+report_relay() {
+  bound "relay, $relay_streams streams: requests a second / those of h2load" \
+    "SELECT bench.median(array_agg(r.rate / h.rate)) FROM bench.rate r JOIN bench.rate h USING (scenario, round) WHERE scenario = 'relay' AND r.contender = 'relay' AND h.contender = 'h2load'" '>=' 0.6
+  bound 'relay: requests that were not answered, stored and applied at the first attempt' "SELECT sum(violations) FROM bench.violations WHERE scenario = 'relay'" '=' 0
+
+  printf '\n## Relay\n\nGET of customers from the local Stripe over one connection of HTTP/2, %s streams: **h2load**; **relay**, from a full outbox, claim and storing of each answer included. Requests a second, median of the rounds (least–most).\n' "$relay_streams"
+  table "SELECT contender, bench.shown_with_range(array_agg(rate)) FROM bench.rate WHERE scenario = 'relay' GROUP BY 1 ORDER BY 1" '' 'Requests per second'
+}
