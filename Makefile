@@ -1,6 +1,7 @@
 # dvnt_ticketing: the extension (PGXS), the relay, and the commands that a person types.
 #   make demo   sells, signs and scans a ticket on a throw-away cluster, and shows it
 #   make test   installs, builds and tests everything
+#   make test-stripe tries every kind of call to Stripe with every fault on the way, and prints the table
 #   make fuzz   ten minutes of made-up codes, key files and webhooks (SECONDS=N for longer or shorter), without a server
 #   make stress two minutes of everything at once, and again with the server killed in the middle
 #   make bench  holds beside a bare INSERT and the usual ways to hold a seat, doors, codes, Stripe: an hour and a half; or bench/run SCENARIO
@@ -43,11 +44,13 @@ PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
 
 # The commands below install what is missing first, PGXS included; the rest needs PGXS.
 .DEFAULT_GOAL := all
-.PHONY: demo test fuzz stress bench
+.PHONY: demo test test-stripe fuzz stress bench
 demo:
 	scripts/demo
 test:
 	scripts/test
+test-stripe:
+	test/faults/run
 fuzz:
 	test/fuzz/run --seconds $(or $(SECONDS),600)
 stress:

@@ -24,7 +24,7 @@ export function answerApi(app, exchange) {
     call.send({ status: refusal.status, body: render(refusal.body()), headers: refusal.headers });
     return;
   }
-  const fault = app.faults.take(exchange.method, exchange.path);
+  const fault = app.faults.take(exchange.method, exchange.path, call.idempotencyKey);
   if (fault === null) call.send(call.begin() ?? call.execute());
   else goWrong(app, call, fault);
 }

@@ -28,9 +28,9 @@ export class Faults {
   }
 
   // The fault for a call, if one is due; it is used up by this.
-  take(method, path) {
+  take(method, path, key = null) {
     if (this.#list.length === 0) return null;
-    const at = this.#list.findIndex((fault) => fault.fits(method, path));
+    const at = this.#list.findIndex((fault) => fault.fits(method, path, key));
     if (at === -1) return null;
     const fault = this.#list[at];
     fault.times -= 1;
@@ -49,8 +49,8 @@ export class Faults {
 
 const describe = ({ fits, ...spec }) => spec;
 
-// {method?, path?}: the path is a prefix, or a regular expression if it begins with '^'.
-function matcher({ method, path = '/', ...rest }) {
+// {method?, path?, idempotency_key?}: the path is a prefix, or a regular expression if it begins with '^'.
+function matcher({ method, path = '/', idempotency_key: key, ...rest }) {
   if (Object.keys(rest).length > 0) throw wrong(`unknown member of match: ${Object.keys(rest)[0]}`);
   if (typeof path !== 'string') throw wrong('match.path must be a string');
   let fitsPath = (text) => text.startsWith(path);
@@ -64,7 +64,7 @@ function matcher({ method, path = '/', ...rest }) {
     fitsPath = (text) => pattern.test(text);
   }
   const wanted = method?.toUpperCase();
-  return (actual, text) => (wanted === undefined || wanted === actual) && fitsPath(text);
+  return (actual, text, givenKey) => (wanted === undefined || wanted === actual) && (key === undefined || key === givenKey) && fitsPath(text);
 }
 
 const wrong = (why) => invalid(`Not a fault: ${why}.`);

@@ -175,6 +175,9 @@ test('a fault meets the calls it names, in order, as often as it says', async (t
     await statusOf('GET', '/v1/payment_intents'),
   ];
   assert.deepEqual(got, [502, 501, 503, 502, 200]);
+  const customerBy = async (key) => (await client.call('POST', '/v1/customers', { idempotencyKey: key })).status;
+  await client.control('POST', 'faults', { match: { idempotency_key: 'second' }, kind: 'status', status: 504 });
+  assert.deepEqual([await customerBy('first'), await customerBy('second'), await customerBy('second')], [200, 504, 200]);
   await client.control('POST', 'faults', { kind: 'hang' });
   await client.control('DELETE', 'faults');
   assert.equal(await statusOf('GET', '/v1/account'), 200);
