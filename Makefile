@@ -4,6 +4,7 @@
 #   make test-stripe tries every kind of call to Stripe with every fault on the way, and prints the table
 #   make fuzz   ten minutes of made-up codes, key files and webhooks (SECONDS=N for longer or shorter), without a server
 #   make stress two minutes of everything at once, and again with the server killed in the middle
+#   make storm  10,000 orders paid through relay and webhooks while relay and server are killed (ORDERS=N for others)
 #   make bench  holds beside a bare INSERT and the usual ways to hold a seat, doors, codes, Stripe: an hour and a half; or bench/run SCENARIO
 EXTENSION = dvnt_ticketing
 EXTVERSION = 1.0
@@ -44,7 +45,7 @@ PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
 
 # The commands below install what is missing first, PGXS included; the rest needs PGXS.
 .DEFAULT_GOAL := all
-.PHONY: demo test test-stripe fuzz stress bench
+.PHONY: demo test test-stripe fuzz stress storm bench
 demo:
 	scripts/demo
 test:
@@ -56,6 +57,8 @@ fuzz:
 stress:
 	test/stress/run --seconds 120
 	test/stress/run --seconds 60 --kill
+storm:
+	test/storm/run --orders $(or $(ORDERS),10000)
 bench:
 	bench/run
 

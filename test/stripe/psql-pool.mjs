@@ -21,8 +21,10 @@ export class PsqlPool {
   #closing = false;
   #failedStarts = 0;
 
-  constructor(size, command = 'psql') {
+  // `environment` is added to that of each psql; what psql complains of goes to `stderr`.
+  constructor(size, command = 'psql', { environment = {}, stderr = 'inherit' } = {}) {
     this.command = command;
+    this.options = { env: { ...process.env, ...environment }, stdio: ['pipe', 'pipe', stderr] };
     for (let i = 0; i < size; i++) this.#start();
   }
 
@@ -48,7 +50,7 @@ export class PsqlPool {
   }
 
   #start() {
-    const worker = new Worker(this.command, {
+    const worker = new Worker(this.command, this.options, {
       onIdle: () => {
         this.#failedStarts = 0;
         this.#dispatch();
@@ -85,11 +87,9 @@ class Worker {
   #output = '';
   #tag = randomBytes(12).toString('hex');
 
-  constructor(command, { onIdle, onExit }) {
+  constructor(command, options, { onIdle, onExit }) {
     this.onIdle = onIdle;
-    this.child = spawn(command, ['-XAtq', '-v', 'VERBOSITY=terse', '-v', 'ON_ERROR_STOP=0'], {
-      stdio: ['pipe', 'pipe', 'inherit'],
-    });
+    this.child = spawn(command, ['-XAtq', '-v', 'VERBOSITY=terse', '-v', 'ON_ERROR_STOP=0'], options);
     this.child.stdin.on('error', () => {});
     this.child.stdout.setEncoding('utf8');
     this.child.stdout.on('data', (text) => this.#read(text));

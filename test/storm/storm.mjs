@@ -1,0 +1,179 @@
+// Orders in a storm; see run.
+import { randomInt } from 'node:crypto';
+import { parseArgs } from 'node:util';
+import { sql } from '../relay/support/database.mjs';
+import { Relay, localStripe } from '../relay/support/relay.mjs';
+import { killServer, startServer } from '../relay/support/server.mjs';
+import { until } from '../relay/support/until.mjs';
+import { PsqlPool } from '../stripe/psql-pool.mjs';
+import { Buyers } from './buyers.mjs';
+import { PostOffice } from './post_office.mjs';
+import { isRecognised, lookEverywhere } from './secrets.mjs';
+import { done, is, none, ok, say } from './tap.mjs';
+
+const { values: options } = parseArgs({ options: { orders: { type: 'string' }, kills: { type: 'string' } } });
+const ORDERS = Number(options.orders ?? 500);
+const KILLS = Number(options.kills ?? 10);
+const AT_ONCE = 24;
+const UNPAID = 5; // orders that stay so, for the hand-off to have something
+const SLOT = 'storm';
+const SETTLED_WITHIN = 120000;
+
+// Clients are service_role, as edge functions are. Those bind what they send, so that the server's log has no
+// arguments; psql 15 cannot, so its statements are kept out of the log.
+// They lose their connections with each kill, which goes without saying.
+const CLIENT = { environment: { PGOPTIONS: '-c role=service_role -c log_min_error_statement=panic' }, stderr: 'ignore' };
+
+const json = async (text) => JSON.parse(await sql(text));
+const rows = (text) => json(`SELECT coalesce(json_agg(to_json(r)), '[]') FROM (${text}) r`);
+
+const stripe = await localStripe({ webhookSecret: process.env.STRIPE_WEBHOOK_SECRET.split(' ')[0] });
+const buyersPool = new PsqlPool(AT_ONCE, 'psql', CLIENT);
+const webhookPool = new PsqlPool(8, 'psql', CLIENT);
+const office = new PostOffice(webhookPool, stripe.app.webhooks.secret);
+const relayLog = [];
+let relay;
+
+try {
+  await storm();
+} finally {
+  await relay?.kill('SIGKILL');
+  await office.close();
+  await Promise.all([buyersPool.close(), webhookPool.close()]);
+  await stripe.stop();
+}
+done();
+
+// A limited tier and an unlimited one, of a limited event.
+async function openShop() {
+  await sql('SELECT cron.alter_job(jobid, active := false) FROM cron.job');
+  await sql(`SELECT pg_create_logical_replication_slot('${SLOT}', 'test_decoding')`);
+  const tiers = await json(`
+    WITH host AS (INSERT INTO public.organizer_accounts (host_id, stripe_account_id, charges_enabled, payouts_enabled, details_submitted)
+                  VALUES ('storm-host', 'acct_stormhost', true, true, true) RETURNING host_id),
+         event AS (INSERT INTO public.events (host_id, title, start_date, max_attendees) SELECT host_id, 'Storm', now() + interval '30 days', ${ORDERS * 4} FROM host RETURNING id),
+         tier AS (INSERT INTO public.ticket_types (event_id, name, price_cents, quantity_total, max_per_user)
+                  SELECT id, name, price, seats, NULL FROM event, (VALUES ('seat', 2599, ${ORDERS * 3}), ('floor', 1001, NULL)) t (name, price, seats)
+                  RETURNING event_id, id)
+    SELECT json_agg(to_json(tier)) FROM tier`);
+  return tiers.map(({ event_id: event, id }) => ({ event, items: () => JSON.stringify([{ ticket_type_id: id, quantity: randomInt(1, 4) }]) }));
+}
+
+function startRelay() {
+  relay = new Relay(stripe, { DVNT_RELAY_TIMEOUT: '2', DVNT_RELAY_LEASE: '4', DVNT_RELAY_DEBUG: '0' });
+  relayLog.push(relay);
+}
+
+async function storm() {
+  const carts = await openShop();
+  await office.open();
+  stripe.app.webhooks.configure({ url: office.url });
+  startRelay();
+  await relay.until('ready');
+
+  // The relay dies and the server dies at even distances of the orders, in turn.
+  const users = Array.from({ length: Math.ceil(ORDERS / 3) }, (_, i) => `storm-buyer-${i}`);
+  const buyers = new Buyers({ pool: buyersPool, stripe, carts, users });
+  const killed = { relay: 0, server: 0 };
+  let killing = Promise.resolve();
+  const onPlaced = () => {
+    const due = Math.floor((buyers.placed * 2 * KILLS) / ORDERS);
+    while (killed.relay + killed.server < Math.min(due, 2 * KILLS)) {
+      if (killed.relay <= killed.server) {
+        killed.relay += 1;
+        killing = killing.then(async () => {
+          await relay.kill('SIGKILL');
+          startRelay();
+        });
+      } else {
+        killed.server += 1;
+        killing = killing.then(async () => {
+          killServer();
+          await startServer();
+        });
+      }
+    }
+  };
+  const began = performance.now();
+  await buyers.buy(ORDERS, AT_ONCE, onPlaced);
+  await killing;
+  const placedIn = performance.now() - began;
+  const open = async () =>
+    Number(await sql(`SELECT (SELECT count(*) FROM ticketing.orders WHERE state <> 'paid') + (SELECT count(*) FROM ticketing.stripe_requests WHERE state <> 'done' OR NOT applied)`));
+  await until(async () => office.empty && (await open()) === 0, 'every order is paid', SETTLED_WITHIN).catch(() => {});
+  const took = performance.now() - began;
+
+  say(`${buyers.placed} orders placed and paid by ${users.length} buyers in ${(placedIn / 1000).toFixed(1)} s, all settled after ${(took / 1000).toFixed(1)} s`);
+  say(`killed: relay ${killed.relay} times, server ${killed.server} times; ${buyers.repeated} calls of buyers had no answer and were repeated, ${buyers.askedAgain} asked again for a lost secret`);
+  say(`cards declined first: ${buyers.declined}`);
+  say(`webhooks: ${office.received} from Stripe, ${office.repeated} brought twice, ${office.failed} attempts without an answer; ${JSON.stringify(office.outcomes)}`);
+  is('relay killed', killed.relay, KILLS);
+  is('server killed', killed.server, KILLS);
+  await checkOrders(buyers);
+  await checkBooks(buyers);
+  await checkSecrets(buyers);
+}
+
+async function checkOrders(buyers) {
+  ok('webhooks were applied, and repeated', office.outcomes.applied > 0 && office.outcomes.duplicate > 0, JSON.stringify(office.outcomes));
+  ok('all webhooks were brought', office.empty);
+  is('orders here are those that buyers have heard of', Number(await sql('SELECT count(*) FROM ticketing.orders')), buyers.orders.size);
+  none('every order is paid', await rows(`SELECT o.order_id, o.state, p.status FROM ticketing.orders o LEFT JOIN public.orders p ON p.id = o.order_id WHERE o.state <> 'paid' OR p.status IS DISTINCT FROM 'paid'`));
+  none(
+    'each has its tickets, once',
+    await rows(`
+      SELECT o.order_id, i.ordered, t.issued, t.genuine FROM ticketing.orders o
+      CROSS JOIN LATERAL (SELECT sum(quantity) AS ordered FROM ticketing.order_items k WHERE k.order_id = o.order_id) i
+      CROSS JOIN LATERAL (SELECT count(*) AS issued, count(*) FILTER (WHERE p.status = 'active' AND ticketing.is_genuine_ticket(p.qr_payload)) AS genuine
+                          FROM ticketing.order_tickets k JOIN public.tickets p ON p.id = k.ticket_id WHERE k.order_id = o.order_id) t
+      WHERE i.ordered <> t.issued OR i.ordered <> t.genuine`),
+  );
+  is('and there are no other tickets', await sql('SELECT count(*) - (SELECT count(*) FROM ticketing.order_tickets) FROM public.tickets'), '0');
+  none('check_invariants finds nothing', await rows('SELECT * FROM ticketing.check_invariants()'));
+  none('nothing was found', await rows('SELECT kind, entity, detail FROM ticketing.findings'));
+  none('every request is done and applied', await rows(`SELECT id, kind, state, attempts, apply_error FROM ticketing.stripe_requests WHERE state <> 'done' OR NOT applied`));
+  none('no event is parked', await rows(`SELECT stripe_event_id, type, reason FROM ticketing.stripe_inbox WHERE state = 'parked'`));
+  const unheard = new Set(stripe.app.webhooks.list().map(({ event }) => event));
+  for (const { stripe_event_id: id } of await rows('SELECT stripe_event_id FROM ticketing.stripe_inbox')) unheard.delete(id);
+  none('every event of Stripe has come in', [...unheard]);
+}
+
+async function checkBooks(buyers) {
+  const { store } = stripe.app;
+  const intents = [...store.payment_intents];
+  const byOrder = new Map();
+  for (const { id, metadata } of intents) byOrder.set(metadata.order_id, [...(byOrder.get(metadata.order_id) ?? []), id]);
+  none('each order has one PaymentIntent at Stripe', [...buyers.orders.keys()].filter((order) => byOrder.get(order)?.length !== 1));
+  is('and there are no others', intents.length, buyers.orders.size);
+  const here = Object.fromEntries((await rows('SELECT order_id, payment_intent_id, total_cents FROM ticketing.orders')).map((order) => [order.order_id, order]));
+  none('each order here names its PaymentIntent and asks for what it has received', intents.filter(({ id, amount_received: received, metadata: { order_id: order } }) => here[order]?.payment_intent_id !== id || here[order]?.total_cents !== received).map(({ id }) => id));
+  const sum = intents.reduce((cents, { status, amount_received: received }) => cents + (status === 'succeeded' ? received : 0), 0);
+  const ours = Number(await sql(`SELECT coalesce(sum(total_cents), 0) FROM ticketing.orders WHERE state = 'paid'`));
+  say(`Stripe has received ${(sum / 100).toFixed(2)}, we have sold for ${(ours / 100).toFixed(2)}; ${await sql('SELECT count(*) FROM public.tickets')} tickets`);
+  is("Stripe's sum is ours, to the cent", sum, ours);
+  const customers = [...store.customers].filter(({ metadata }) => metadata?.user_id);
+  is('each buyer is one customer of Stripe', customers.length, new Set(customers.map(({ metadata }) => metadata.user_id)).size);
+  is('and known here', Number(await sql('SELECT count(*) FROM public.stripe_customers') - (await sql(`SELECT count(*) FROM public.stripe_customers WHERE user_id NOT LIKE 'storm-%'`))), customers.length);
+}
+
+async function checkSecrets(buyers) {
+  is('of paid orders nothing is left to hand out', await sql('SELECT count(*) FROM ticketing.stripe_handoff'), '0');
+  const waiting = [];
+  for (let i = 0; i < UNPAID; i++) waiting.push(await buyers.place());
+  const secrets = [...stripe.app.store.payment_intents].map(({ client_secret: secret }) => secret).concat([...stripe.app.store.ephemeral_keys].map(({ secret }) => secret));
+  none('each secret would be recognised', secrets.filter((secret) => !isRecognised(secret)));
+  const kept = await rows('SELECT client_secret, ephemeral_key FROM ticketing.stripe_handoff');
+  none('secrets of orders that wait are handed out', waiting.filter(({ client_secret: secret }) => !kept.some((row) => row.client_secret === secret)));
+  const places = await lookEverywhere({ sql, slot: SLOT, known: 'pi_3[A-Za-z0-9]{23}', relayLog: relayLog.flatMap(({ lines }) => lines.map(({ line }) => line)) });
+  ok('secrets are seen where they may be', places.inHandoff > 0);
+  for (const [place, count] of Object.entries(places.known)) ok(`what is there is seen: ${place}`, count > 0);
+  for (const [place, found] of Object.entries(places.found)) none(`no secret in ${place}`, found);
+  say(`${secrets.length} secrets looked for; ${relayLog.length} relays have logged ${relayLog.reduce((sum, { lines }) => sum + lines.length, 0)} lines`);
+
+  // A quarter of an hour later.
+  const later = "SET dvnt_ticketing.test_clock_offset = 900001";
+  const [{ order_id: order, user }] = waiting;
+  const request = await sql(`SELECT request_id FROM ticketing.stripe_handoff WHERE order_id = '${order}' AND client_secret IS NOT NULL`);
+  is('after 15 minutes a secret is not handed out any more', await sql(`${later}; SELECT ticketing.await_stripe('${request}', '${user}', '0') ->> 'client_secret'`), '');
+  is('and is deleted by the next chore', await sql(`${later}; SELECT ticketing.prune() * 0; SELECT count(*) FROM ticketing.stripe_handoff`), '0\n0');
+}
