@@ -12,7 +12,7 @@ export class Session {
   #count = 0;
 
   constructor() {
-    this.#child.stdout.on('data', (chunk) => {
+    this.#child.stdout.setEncoding('utf8').on('data', (chunk) => {
       this.#output += chunk;
       this.#look();
     });
