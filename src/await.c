@@ -24,7 +24,7 @@
 KEPT_PLAN(read_request,
 		  "SELECT r.state, r.applied, r.kind, r.answer ->> 'id', coalesce(r.answer ->> 'customer', c.stripe_customer_id), "
 		  "       CASE WHEN h.created_at > $3 - interval '15 minutes' THEN h.client_secret END, "
-		  "       (SELECT k.ephemeral_key FROM ticketing.stripe_handoff k WHERE k.order_id = r.order_id AND k.ephemeral_key IS NOT NULL "
+		  "       (SELECT k.ephemeral_key FROM ticketing.stripe_handoff k WHERE (k.order_id = r.order_id OR k.request_id = r.waits_for) AND k.ephemeral_key IS NOT NULL "
 		  "        AND k.created_at > $3 - interval '15 minutes' ORDER BY k.created_at DESC LIMIT 1), "
 		  "       r.error::text, r.apply_error, r.xmin "
 		  "FROM ticketing.stripe_requests r "
@@ -97,6 +97,8 @@ await_answer(void)
 	answer_text(&answer, "status", failed ? "failed" : done && applied ? "done" : "queued");
 	if (done && strstr(kind, "payment_intent") != NULL)
 		answer_text(&answer, "payment_intent_id", row_text(0, 4));
+	if (done && strcmp(kind, "create_setup_intent") == 0)
+		answer_text(&answer, "setup_intent_id", row_text(0, 4));
 	answer_text(&answer, "customer_id", row_text(0, 5));
 	answer_text(&answer, "client_secret", row_text(0, 6));
 	answer_text(&answer, "ephemeral_key", row_text(0, 7));

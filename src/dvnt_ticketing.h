@@ -503,7 +503,8 @@ typedef struct NewStripeRequest
 	const char *method;
 	const char *path;
 	const char *params;			/* JSON object */
-	const char *customer_of;
+	const char *customer_of;	/* user whose customer becomes the parameter "customer" */
+	const char *account_of;		/* host whose account becomes the parameter "account" */
 	const char *api_version;	/* NULL: the setting */
 	const pg_uuid_t *waits_for;
 	const pg_uuid_t *order_id;
@@ -536,9 +537,34 @@ typedef struct StripeAnswer
 	TimestampTz now;			/* when its effect is applied */
 } StripeAnswer;
 
+/* What a client is handed: it stands in stripe_handoff and nowhere else. */
+typedef struct Handoff
+{
+	const char *client_secret;
+	const char *ephemeral_key;
+	const char *payment_methods;	/* JSON */
+	const char *url;
+	TimestampTz url_expires_at;
+} Handoff;
+
 extern void apply_stripe_answer(const StripeAnswer *call);
+extern char *answer_field(const StripeAnswer *call, const char *field);
+extern void keep_for_client(const StripeAnswer *call, const Handoff *handoff);
 extern OrderOutcome payment_intent_says(const pg_uuid_t *order_id, Jsonb *intent, const char *source,
 										TimestampTz now);
+
+/*-- customers.c --*/
+
+extern char *customer_of_user(const char *user_id);
+extern char *mobile_api_version_argument(FunctionCallInfo fcinfo, int number);
+extern const pg_uuid_t *need_customer_and_key(const NewStripeRequest *of, const char *email,
+											  const char *mobile_api_version, TimestampTz now);
+extern void customer_created(const StripeAnswer *call);
+extern void ephemeral_key_created(const StripeAnswer *call);
+
+/*-- payment_methods.c --*/
+
+extern void setup_intent_created(const StripeAnswer *call);
 
 /*-- stripe_events.c --*/
 

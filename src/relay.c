@@ -36,11 +36,12 @@ KEPT_PLAN(end_leases,
 		  "FROM (SELECT id FROM ticketing.stripe_requests WHERE state = 'leased' AND lease_expires_at <= $1 FOR UPDATE SKIP LOCKED) e WHERE r.id = e.id",
 		  TIMESTAMPTZOID, TIMESTAMPTZOID);
 KEPT_PLAN(pick_ready,
-		  "SELECT r.id, r.body IS NULL, r.params, r.customer_of, "
-		  "       (SELECT c.stripe_customer_id FROM public.stripe_customers c WHERE c.user_id = r.customer_of) "
+		  "SELECT r.id, r.body IS NULL, r.params, CASE WHEN r.customer_of IS NOT NULL THEN 'customer' WHEN r.account_of IS NOT NULL THEN 'account' END, "
+		  "       CASE WHEN r.customer_of IS NOT NULL THEN (SELECT c.stripe_customer_id FROM public.stripe_customers c WHERE c.user_id = r.customer_of) "
+		  "            ELSE (SELECT p.stripe_account_id FROM ticketing.payees p WHERE p.host_id = r.account_of) END "
 		  "FROM ticketing.stripe_requests r "
 		  "WHERE r.state = 'ready' AND r.run_at <= $1 "
-		  "  AND (r.waits_for IS NULL OR EXISTS (SELECT FROM ticketing.stripe_requests w WHERE w.id = r.waits_for AND w.state = 'done')) "
+		  "  AND (r.waits_for IS NULL OR EXISTS (SELECT FROM ticketing.stripe_requests w WHERE w.id = r.waits_for AND w.state = 'done' AND w.applied)) "
 		  "ORDER BY r.lane, r.seq LIMIT $2 FOR UPDATE OF r SKIP LOCKED",
 		  TIMESTAMPTZOID, INT4OID);
 KEPT_PLAN(lease,
@@ -131,11 +132,11 @@ typedef struct Candidate
 	Datum		id;
 	bool		frozen;			/* its body is */
 	Jsonb	   *params;
-	bool		needs_customer;
-	char	   *customer;
+	char	   *object;			/* parameter that names whom it is about: customer, account or NULL */
+	char	   *object_id;		/* NULL: not known yet */
 } Candidate;
 
-/* The form body of a request, with the customer it waited for. */
+/* The form body of a request, with the customer or account it waited for. */
 static char *
 freeze_body(const Candidate *candidate)
 {
@@ -145,7 +146,7 @@ freeze_body(const Candidate *candidate)
 	JsonbValue	value;
 	JsonbValue *whole;
 
-	if (!candidate->needs_customer)
+	if (candidate->object == NULL)
 		return encode_stripe_form(candidate->params);
 	iterator = JsonbIteratorInit(&candidate->params->root);
 	token = JsonbIteratorNext(&iterator, &value, true);
@@ -157,11 +158,11 @@ freeze_body(const Candidate *candidate)
 		pushJsonbValue(&state, token, &value);
 	}
 	value.type = jbvString;
-	value.val.string.val = "customer";
-	value.val.string.len = strlen("customer");
+	value.val.string.val = candidate->object;
+	value.val.string.len = strlen(candidate->object);
 	pushJsonbValue(&state, WJB_KEY, &value);
-	value.val.string.val = candidate->customer;
-	value.val.string.len = strlen(candidate->customer);
+	value.val.string.val = candidate->object_id;
+	value.val.string.len = strlen(candidate->object_id);
 	pushJsonbValue(&state, WJB_VALUE, &value);
 	whole = pushJsonbValue(&state, WJB_END_OBJECT, NULL);
 	return encode_stripe_form(JsonbValueToJsonb(whole));
@@ -182,8 +183,8 @@ pick_candidates(int32 max_rows, TimestampTz now, Candidate **candidates)
 		candidate->id = uuid_copy(row_datum(row, 1));
 		candidate->frozen = !DatumGetBool(row_datum(row, 2));
 		candidate->params = DatumGetJsonbPCopy(row_datum(row, 3));
-		candidate->needs_customer = !row_is_null(row, 4);
-		candidate->customer = row_text(row, 5);
+		candidate->object = row_text(row, 4);
+		candidate->object_id = row_text(row, 5);
 	}
 	return rows;
 }
@@ -220,8 +221,8 @@ dvnt_relay_claim(PG_FUNCTION_ARGS)
 		char		nulls[5] = "    ";
 		Datum		values[4] = {candidates[i].id, (Datum) 0, TimestampTzGetDatum(now), TimestampTzGetDatum(end)};
 
-		if (candidates[i].needs_customer && candidates[i].customer == NULL)
-			continue;			/* its customer's answer is stored, but not yet applied */
+		if (candidates[i].object != NULL && candidates[i].object_id == NULL)
+			continue;			/* the customer or account has been made, but is not in its table */
 		if (candidates[i].frozen)
 			nulls[1] = 'n';
 		else

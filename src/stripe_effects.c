@@ -2,9 +2,9 @@
  * stripe_effects.c
  *		What Stripe's answers and objects mean for the engine's tables.
  *
- * Writes public.stripe_customers, ticketing.stripe_handoff and the object ids
- * of orders; moves orders through orders.c. Locks: order, then what orders.c
- * takes.
+ * Writes ticketing.stripe_handoff and the object ids of orders; moves orders
+ * through orders.c. Locks: order, then what orders.c takes. The effects of
+ * what is about no order are with their requests.
  */
 #include "postgres.h"
 
@@ -14,13 +14,12 @@
 
 #include "dvnt_ticketing.h"
 
-KEPT_PLAN(keep_customer,
-		  "INSERT INTO public.stripe_customers (user_id, stripe_customer_id, created_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
-		  TEXTOID, TEXTOID, TIMESTAMPTZOID);
 KEPT_PLAN(hand_off,
-		  "INSERT INTO ticketing.stripe_handoff (request_id, user_id, order_id, client_secret, ephemeral_key, created_at) VALUES ($1, $2, $3, $4, $5, $6) "
-		  "ON CONFLICT (request_id) DO UPDATE SET client_secret = excluded.client_secret, ephemeral_key = excluded.ephemeral_key, created_at = excluded.created_at",
-		  UUIDOID, TEXTOID, UUIDOID, TEXTOID, TEXTOID, TIMESTAMPTZOID);
+		  "INSERT INTO ticketing.stripe_handoff (request_id, user_id, order_id, client_secret, ephemeral_key, payment_methods, url, url_expires_at, created_at) "
+		  "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) "
+		  "ON CONFLICT (request_id) DO UPDATE SET client_secret = excluded.client_secret, ephemeral_key = excluded.ephemeral_key, "
+		  "  payment_methods = excluded.payment_methods, url = excluded.url, url_expires_at = excluded.url_expires_at, created_at = excluded.created_at",
+		  UUIDOID, TEXTOID, UUIDOID, TEXTOID, TEXTOID, JSONBOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID);
 KEPT_PLAN(lock_order_of_object,
 		  "SELECT order_id FROM ticketing.orders WHERE order_id = $1 FOR UPDATE", UUIDOID);
 KEPT_PLAN(keep_payment_intent,
@@ -34,7 +33,7 @@ KEPT_PLAN(expected_payment,
 		  UUIDOID);
 
 /* A needed string of an answer. */
-static char *
+char *
 answer_field(const StripeAnswer *call, const char *field)
 {
 	char	   *value = json_string_at(call->answer, JSON_PATH(field));
@@ -46,20 +45,25 @@ answer_field(const StripeAnswer *call, const char *field)
 	return value;
 }
 
-/* Puts a secret where await_stripe finds it. */
-static void
-keep_for_client(const StripeAnswer *call, const char *client_secret, const char *ephemeral_key)
+/* Puts what the client is handed where await_stripe finds it. */
+void
+keep_for_client(const StripeAnswer *call, const Handoff *handoff)
 {
-	char		nulls[7] = "      ";
-	Datum		values[6];
+	char		nulls[10] = "         ";
+	Datum		values[9];
 
 	values[0] = UUIDPGetDatum(call->request_id);
 	values[1] = CStringGetTextDatum(call->user_id);
 	values[2] = UUIDPGetDatum(call->order_id);
 	nulls[2] = call->order_id ? ' ' : 'n';
-	values[3] = text_or_null(client_secret, &nulls[3]);
-	values[4] = text_or_null(ephemeral_key, &nulls[4]);
-	values[5] = TimestampTzGetDatum(call->now);
+	values[3] = text_or_null(handoff->client_secret, &nulls[3]);
+	values[4] = text_or_null(handoff->ephemeral_key, &nulls[4]);
+	nulls[5] = handoff->payment_methods ? ' ' : 'n';
+	values[5] = handoff->payment_methods ? jsonb_from_text(handoff->payment_methods) : (Datum) 0;
+	values[6] = text_or_null(handoff->url, &nulls[6]);
+	nulls[7] = handoff->url ? ' ' : 'n';
+	values[7] = TimestampTzGetDatum(handoff->url_expires_at);
+	values[8] = TimestampTzGetDatum(call->now);
 	run_latest(&hand_off, values, nulls);
 }
 
@@ -72,34 +76,20 @@ lock_order(const pg_uuid_t *order_id)
 	run_latest(&lock_order_of_object, &id, NULL);
 }
 
-static void
-customer_created(const StripeAnswer *call)
-{
-	Datum		values[3] = {CStringGetTextDatum(call->user_id), CStringGetTextDatum(answer_field(call, "id")), TimestampTzGetDatum(call->now)};
-
-	run_latest(&keep_customer, values, NULL);
-}
-
-static void
-ephemeral_key_created(const StripeAnswer *call)
-{
-	keep_for_client(call, NULL, answer_field(call, "secret"));
-}
-
 /* Ties the PaymentIntent to its order, and hears what it says of itself and what was said of it before we knew it. */
 static void
 payment_intent_answered(const StripeAnswer *call)
 {
 	char	   *intent_id = answer_field(call, "id");
 	Datum		values[3] = {UUIDPGetDatum(call->order_id), CStringGetTextDatum(intent_id), TimestampTzGetDatum(call->now)};
-	char	   *client_secret;
+	Handoff		handoff = {.client_secret = json_string_at(call->answer, JSON_PATH("client_secret"))};
 
 	lock_order(call->order_id);
 	run_latest(&keep_payment_intent, values, NULL);
 	/* in an answer that is applied late there is no secret any more: the buyer asks again for it */
 	if (payment_intent_says(call->order_id, call->answer, psprintf("request %s", uuid_text(call->request_id)), call->now) == ORDER_STAYED &&
-		(client_secret = json_string_at(call->answer, JSON_PATH("client_secret"))) != NULL)
-		keep_for_client(call, client_secret, NULL);
+		handoff.client_secret != NULL)
+		keep_for_client(call, &handoff);
 	apply_parked_events(intent_id, call->now);
 	declare_lock(RANK_PUBLIC);
 	run_latest(&project_payment_intent, values, NULL);
@@ -116,6 +106,7 @@ static const struct
 	{"create_ephemeral_key", ephemeral_key_created, NULL},
 	{"create_payment_intent", payment_intent_answered, NULL},
 	{"get_payment_intent", payment_intent_answered, NULL},
+	{"create_setup_intent", setup_intent_created, NULL},
 };
 
 /* Applies the answer of a finished request, or what its failure means. */

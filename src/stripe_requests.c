@@ -19,10 +19,9 @@
 #define DOORBELL_CHANNEL "dvnt_ticketing_stripe"
 
 KEPT_PLAN(insert_request,
-		  "INSERT INTO ticketing.stripe_requests (kind, lane, method, path, params, customer_of, api_version, waits_for, order_id, event_id, user_id, run_at, created_at) "
-		  "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12) "
-		  "ON CONFLICT (user_id) WHERE kind = 'create_customer' AND state IN ('ready', 'leased') DO NOTHING RETURNING id",
-		  TEXTOID, INT2OID, TEXTOID, TEXTOID, JSONBOID, TEXTOID, TEXTOID, UUIDOID, UUIDOID, INT4OID, TEXTOID, TIMESTAMPTZOID);
+		  "INSERT INTO ticketing.stripe_requests (kind, lane, method, path, params, customer_of, api_version, waits_for, order_id, event_id, user_id, run_at, created_at, account_of) "
+		  "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12, $13) ON CONFLICT DO NOTHING RETURNING id",
+		  TEXTOID, INT2OID, TEXTOID, TEXTOID, JSONBOID, TEXTOID, TEXTOID, UUIDOID, UUIDOID, INT4OID, TEXTOID, TIMESTAMPTZOID, TEXTOID);
 
 /* Wakes a relay, if one sleeps: NOTIFY takes a cluster-wide lock through the commit, so it is kept rare. */
 static void
@@ -33,14 +32,14 @@ ring_doorbell(void)
 }
 
 /*
- * Enqueues a call. Returns its id, or NULL when a customer is being created for
- * the user already.
+ * Enqueues a call. Returns its id, or NULL when the user's customer or account
+ * is being created already.
  */
 pg_uuid_t *
 enqueue_stripe_request(const NewStripeRequest *request, TimestampTz now)
 {
-	char		nulls[13] = "            ";
-	Datum		values[12];
+	char		nulls[14] = "             ";
+	Datum		values[13];
 	pg_uuid_t  *id;
 
 	values[0] = CStringGetTextDatum(request->kind);
@@ -60,6 +59,7 @@ enqueue_stripe_request(const NewStripeRequest *request, TimestampTz now)
 	nulls[10] = request->user_id ? ' ' : 'n';
 	values[10] = request->user_id ? CStringGetTextDatum(request->user_id) : (Datum) 0;
 	values[11] = TimestampTzGetDatum(now);
+	values[12] = text_or_null(request->account_of, &nulls[12]);
 	if (run_latest(&insert_request, values, nulls) == 0)
 		return NULL;
 	id = DatumGetUUIDP(uuid_copy(row_datum(0, 1)));

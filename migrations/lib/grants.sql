@@ -22,6 +22,7 @@ GRANT EXECUTE ON FUNCTION
   ticketing.claim_free_tickets(text, integer, jsonb, text),
   ticketing.create_payment_intent(text, integer, jsonb, uuid, integer, text, text, text),
   ticketing.await_stripe(uuid, text, interval),
+  ticketing.setup_payment_method(text, text, text),
   ticketing.order_status(uuid, text),
   ticketing.stripe_webhook(bytea, text),
   ticketing.verify_ticket(text),

@@ -49,6 +49,7 @@ SELECT name, statement FROM world, facts CROSS JOIN LATERAL (VALUES
   ('release_hold', format('SELECT ticketing.release_hold(%L, %L)', reservation, 'roles_buyer')),
   ('claim_free_tickets', format('SELECT ticketing.claim_free_tickets(%L, %s, %L)', 'roles_other', event, items(free, 1))),
   ('create_payment_intent', format('SELECT ticketing.create_payment_intent(%L, %s, %L)', 'roles_other', event, items(paid, 1))),
+  ('setup_payment_method', 'SELECT ticketing.setup_payment_method(''roles_buyer'', ''2026-10-28.endive'')'),
   ('order_status', format('SELECT ticketing.order_status(%L, %L)', free_order, 'roles_buyer')),
   ('verify_ticket', format('SELECT * FROM ticketing.verify_ticket(%L)', payload)),
   ('is_genuine_ticket', format('SELECT ticketing.is_genuine_ticket(%L)', payload)),
