@@ -104,7 +104,7 @@ need_customer_and_key(const NewStripeRequest *of, const char *email, const char 
 	const pg_uuid_t *customer = need_customer(of, email, now);
 	NewStripeRequest key = {
 		.kind = "create_ephemeral_key", .lane = STRIPE_LANE_BUYER, .method = "POST", .path = "/v1/ephemeral_keys",
-		.params = "{}", .customer_of = of->user_id, .api_version = mobile_api_version, .waits_for = customer,
+		.customer_of = of->user_id, .api_version = mobile_api_version, .waits_for = customer,
 		.order_id = of->order_id, .event_id = of->event_id, .user_id = of->user_id
 	};
 

@@ -221,6 +221,7 @@ extern const char *answer_end(Answer *answer);
 extern Datum answer_jsonb(Answer *answer);
 extern Datum jsonb_from_text(const char *json);
 extern Jsonb *json_object_at(Jsonb *json, const char *const *path, int depth);
+extern JsonbValue *json_array_at(Jsonb *json, const char *key);
 extern char *json_string_at(Jsonb *json, const char *const *path, int depth);
 extern bool json_int_at(Jsonb *json, const char *const *path, int depth, int64 *value);
 extern bool json_bool_at(Jsonb *json, const char *const *path, int depth, bool *value);
@@ -502,7 +503,7 @@ typedef struct NewStripeRequest
 	int16		lane;
 	const char *method;
 	const char *path;
-	const char *params;			/* JSON object */
+	const char *params;			/* JSON object; NULL: empty */
 	const char *customer_of;	/* user whose customer becomes the parameter "customer" */
 	const char *account_of;		/* host whose account becomes the parameter "account" */
 	const char *api_version;	/* NULL: the setting */
@@ -517,11 +518,13 @@ typedef struct NewStripeRequest
 #define STRIPE_LANE_RECONCILE 2
 
 extern pg_uuid_t *enqueue_stripe_request(const NewStripeRequest *request, TimestampTz now);
+extern const pg_uuid_t *unsent_stripe_request(const char *kind, const char *user_id);
 extern char *encode_stripe_form(Jsonb *params);
 
 /*-- relay.c --*/
 
 extern int	sweep_unapplied_answers(int max_rows, TimestampTz now);
+extern void fail_those_waiting(const pg_uuid_t *id, Jsonb *error, TimestampTz now);
 
 /*-- stripe_effects.c --*/
 
@@ -565,6 +568,8 @@ extern void ephemeral_key_created(const StripeAnswer *call);
 /*-- payment_methods.c --*/
 
 extern void setup_intent_created(const StripeAnswer *call);
+extern void payment_methods_listed(const StripeAnswer *call);
+extern void payment_method_checked(const StripeAnswer *call);
 
 /*-- stripe_events.c --*/
 

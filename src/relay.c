@@ -421,7 +421,7 @@ apply_guarded(StripeAnswer *call)
 }
 
 /* What waits for a request that failed has failed, too. */
-static void
+void
 fail_those_waiting(const pg_uuid_t *id, Jsonb *error, TimestampTz now)
 {
 	Datum		values[3] = {UUIDPGetDatum(id), JsonbPGetDatum(error), TimestampTzGetDatum(now)};

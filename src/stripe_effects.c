@@ -107,6 +107,10 @@ static const struct
 	{"create_payment_intent", payment_intent_answered, NULL},
 	{"get_payment_intent", payment_intent_answered, NULL},
 	{"create_setup_intent", setup_intent_created, NULL},
+	{"list_payment_methods", payment_methods_listed, NULL},
+	{"check_payment_method", payment_method_checked, NULL},
+	{"set_default_payment_method", NULL, NULL},
+	{"detach_payment_method", NULL, NULL},
 };
 
 /* Applies the answer of a finished request, or what its failure means. */

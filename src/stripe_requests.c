@@ -23,6 +23,12 @@ KEPT_PLAN(insert_request,
 		  "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12, $13) ON CONFLICT DO NOTHING RETURNING id",
 		  TEXTOID, INT2OID, TEXTOID, TEXTOID, JSONBOID, TEXTOID, TEXTOID, UUIDOID, UUIDOID, INT4OID, TEXTOID, TIMESTAMPTZOID, TEXTOID);
 
+/* Served by an index for these two kinds, which are asked again and again. */
+KEPT_PLAN(unsent_request,
+		  "SELECT id FROM ticketing.stripe_requests "
+		  "WHERE kind IN ('list_payment_methods', 'get_account') AND state = 'ready' AND attempts = 0 AND user_id = $1 AND kind = $2 LIMIT 1",
+		  TEXTOID, TEXTOID);
+
 /* Wakes a relay, if one sleeps: NOTIFY takes a cluster-wide lock through the commit, so it is kept rare. */
 static void
 ring_doorbell(void)
@@ -46,7 +52,7 @@ enqueue_stripe_request(const NewStripeRequest *request, TimestampTz now)
 	values[1] = Int16GetDatum(request->lane);
 	values[2] = CStringGetTextDatum(request->method);
 	values[3] = CStringGetTextDatum(request->path);
-	values[4] = jsonb_from_text(request->params);
+	values[4] = jsonb_from_text(request->params ? request->params : "{}");
 	nulls[5] = request->customer_of ? ' ' : 'n';
 	values[5] = request->customer_of ? CStringGetTextDatum(request->customer_of) : (Datum) 0;
 	values[6] = CStringGetTextDatum(request->api_version ? request->api_version : stripe_api_version);
@@ -65,6 +71,18 @@ enqueue_stripe_request(const NewStripeRequest *request, TimestampTz now)
 	id = DatumGetUUIDP(uuid_copy(row_datum(0, 1)));
 	ring_doorbell();
 	return id;
+}
+
+/*
+ * The user's request of a kind that only reads, if one waits that was never
+ * sent: its answer will be as fresh as that of another. NULL: none does.
+ */
+const pg_uuid_t *
+unsent_stripe_request(const char *kind, const char *user_id)
+{
+	Datum		values[2] = {CStringGetTextDatum(user_id), CStringGetTextDatum(kind)};
+
+	return run_latest(&unsent_request, values, NULL) > 0 ? DatumGetUUIDP(uuid_copy(row_datum(0, 1))) : NULL;
 }
 
 static void

@@ -14,7 +14,7 @@ SELECT set_eq($$ SELECT callable('anon') $$, ARRAY['availability', 'quote'],
 SELECT set_eq($$ SELECT callable('authenticated') $$, ARRAY['availability', 'quote', 'has_event_permission'],
   'authenticated may besides ask what it may do itself, for policies: commands go through edge functions, which have verified the session');
 SELECT set_eq($$ SELECT callable('service_role') $$,
-  ARRAY['hold_tickets', 'extend_hold', 'release_hold', 'availability', 'quote', 'claim_free_tickets', 'create_payment_intent', 'await_stripe', 'setup_payment_method', 'order_status',
+  ARRAY['hold_tickets', 'extend_hold', 'release_hold', 'availability', 'quote', 'claim_free_tickets', 'create_payment_intent', 'await_stripe', 'setup_payment_method', 'payment_methods', 'set_default_payment_method', 'remove_payment_method', 'order_status',
         'stripe_webhook', 'verify_ticket', 'is_genuine_ticket', 'ticket_qr_svg', 'ticket_qr_text', 'check_in', 'has_event_permission',
         'add_co_organizer', 'accept_co_organizer', 'update_co_organizer', 'remove_co_organizer', 'list_co_organizers',
         'sync_checkins', 'undo_check_in', 'door_manifest', 'door_key', 'enrol_door_device', 'revoke_door_device', 'list_door_devices', 'save_door_settings', 'door_conflicts', 'door_progress',

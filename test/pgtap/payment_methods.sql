@@ -1,6 +1,6 @@
 -- Saved payment methods: a customer is made once, and nobody touches what is not his.
 \ir support/setup.sql
-SELECT plan(15);
+SELECT plan(55);
 
 -- Leases what is ready; what a user was leased is then answered by kind.
 CREATE TEMP TABLE leased (id uuid, lease_token uuid, body text, api_version text, kind text, user_id text);
@@ -23,8 +23,8 @@ CREATE FUNCTION requests(who text) RETURNS SETOF text LANGUAGE sql AS $$
   SELECT r.kind || ' ' || r.state FROM ticketing.stripe_requests r WHERE r.user_id = who ORDER BY seq
 $$;
 -- What a call enqueued, by its answer.
-CREATE FUNCTION request(answer jsonb) RETURNS ticketing.stripe_requests LANGUAGE sql AS $$
-  SELECT r FROM ticketing.stripe_requests r WHERE r.id = (answer ->> 'stripe_request_id')::uuid
+CREATE FUNCTION request(said jsonb) RETURNS ticketing.stripe_requests LANGUAGE sql AS $$
+  SELECT r FROM ticketing.stripe_requests r WHERE r.id = (said ->> 'stripe_request_id')::uuid
 $$;
 SELECT ticketing.relay_start('acct_platform', false, '') \g /dev/null
 
@@ -49,6 +49,72 @@ SELECT answer('ann', 'create_ephemeral_key', 200, '{"id": "ephkey_1", "secret": 
        answer('ann', 'create_setup_intent', 200, '{"id": "seti_1", "object": "setup_intent", "status": "requires_payment_method", "customer": "cus_ann", "client_secret": "seti_1_secret_x"}') \g /dev/null
 SELECT bag_eq($$ SELECT client_secret, ephemeral_key FROM ticketing.stripe_handoff WHERE user_id = 'ann' $$, $$ VALUES ('seti_1_secret_x', NULL), (NULL, 'ek_test_secret') $$, 'both are handed on');
 SELECT is_empty($$ SELECT FROM ticketing.stripe_requests r WHERE r::text ~ '_secret' $$, 'and stand nowhere else');
+
+-- ---- payment_methods
+
+SELECT is(attempt(call), 'PT400 bad_request', call) FROM (VALUES ('SELECT ticketing.payment_methods(NULL)'), ('SELECT ticketing.payment_methods('''')')) c (call);
+SELECT is(ticketing.payment_methods('nobody'), '{"stripe_request_id": null, "payment_methods": []}', 'whom Stripe does not know has saved nothing');
+SELECT is_empty($$ SELECT requests('nobody') $$, 'and Stripe is not asked');
+CREATE TEMP TABLE listed AS SELECT ticketing.payment_methods('ann') AS answer;
+SELECT is(answer -> 'payment_methods', 'null', 'the list comes with the answer of Stripe') FROM listed;
+SELECT is(ticketing.payment_methods('ann'), answer, 'a second call joins one that has not been sent') FROM listed;
+SELECT lease() \g /dev/null
+SELECT is(r.method || ' ' || r.path || '?' || r.body, 'GET /v1/customers/cus_ann/payment_methods?limit=100&expand[0]=data.customer', 'one call brings the list and the default') FROM listed, request(answer) r;
+SELECT isnt(ticketing.payment_methods('ann') -> 'stripe_request_id', answer -> 'stripe_request_id', 'one that has been sent may be too old: it is asked anew') FROM listed;
+SELECT answer('ann', 'list_payment_methods', 200, '{"object": "list", "url": "/v1/customers/cus_ann/payment_methods", "has_more": false, "data": [
+  {"id": "pm_2", "type": "card", "billing_details": {"email": "ann@example.com"}, "card": {"brand": "visa", "last4": "4242", "exp_month": 12, "exp_year": 2030, "fingerprint": "f"},
+   "customer": {"id": "cus_ann", "email": "ann@example.com", "invoice_settings": {"default_payment_method": "pm_1"}}},
+  {"id": "pm_1", "type": "link", "customer": {"id": "cus_ann", "invoice_settings": {"default_payment_method": "pm_1"}}}]}') \g /dev/null
+SELECT is(h.payment_methods, '[{"id": "pm_2", "type": "card", "brand": "visa", "last4": "4242", "exp_month": 12, "exp_year": 2030, "is_default": false},
+  {"id": "pm_1", "type": "link", "brand": null, "last4": null, "exp_month": null, "exp_year": null, "is_default": true}]', 'what a client shows is handed on, no more')
+FROM ticketing.stripe_handoff h, listed WHERE h.request_id = (answer ->> 'stripe_request_id')::uuid;
+SELECT is(r.answer, '{"object": "list"}', 'and is not kept with the request') FROM listed, request(listed.answer) r;
+
+-- ---- set_default_payment_method, remove_payment_method
+
+SELECT is(attempt(format('SELECT ticketing.%s(%s)', f, arguments)), 'PT400 bad_request', f || ' ' || left(arguments, 30))
+FROM (VALUES ('set_default_payment_method'), ('remove_payment_method')) n (f),
+     (VALUES ('NULL, ''pm_1'''), (''''', ''pm_1'''), ('''ann'', NULL'), ('''ann'', '''''), ('''ann'', ''pm_1/../../customers'''), ('''ann'', ''pm_1?x'''), (format('''ann'', %L', repeat('a', 256)))) a (arguments);
+SELECT is(refusal('SELECT ticketing.remove_payment_method(''nobody'', ''pm_1'')'), '{"reason": "not_found", "payment_method_id": "pm_1"}', 'whom Stripe does not know has nothing to remove');
+SELECT is(attempt('SELECT ticketing.set_default_payment_method(''nobody'', ''pm_1'')'), 'PT404 not_found', 'nor to prefer');
+
+-- Every user here has one open change.
+INSERT INTO public.stripe_customers (user_id, stripe_customer_id) SELECT u, 'cus_' || u FROM unnest(ARRAY['bob', 'cas', 'dan', 'eve', 'fay']) u;
+SELECT ticketing.remove_payment_method(u, 'pm_1', 'r') FROM unnest(ARRAY['bob', 'cas', 'dan', 'eve']) u \g /dev/null
+SELECT ticketing.set_default_payment_method('fay', 'pm_1') \g /dev/null
+SELECT results_eq($$ SELECT ticketing.remove_payment_method('bob', 'pm_1', 'r') ->> 'stripe_request_id' $$, $$ SELECT id::text FROM ticketing.stripe_requests WHERE user_id = 'bob' AND kind = 'detach_payment_method' $$,
+  'the same request id is the same request');
+SELECT is(attempt('SELECT ticketing.remove_payment_method(''bob'', ''pm_2'', ''r'')'), 'PT409 request_id_reused', 'with another payment method it is refused');
+SELECT set_eq($$ SELECT lease() $$, ARRAY['ann list_payment_methods', 'bob check_payment_method', 'cas check_payment_method', 'dan check_payment_method', 'eve check_payment_method', 'fay check_payment_method'],
+  'nothing is detached before Stripe has said whose it is');
+-- Bob's is his own; of Cas Stripe says 404; the others' answers are none that Stripe gives.
+SELECT answer('bob', 'check_payment_method', 200, '{"id": "pm_1", "object": "payment_method", "customer": "cus_bob"}'),
+       answer('cas', 'check_payment_method', 404, '{"error": {"type": "invalid_request_error", "code": "resource_missing", "message": "No such PaymentMethod"}}'),
+       answer('dan', 'check_payment_method', 200, '{"id": "pm_1", "object": "payment_method", "customer": "cus_ann"}'),
+       answer('eve', 'check_payment_method', 200, '{"id": "pm_2", "object": "payment_method", "customer": "cus_eve"}'),
+       answer('fay', 'check_payment_method', 200, '{"id": "pm_1", "object": "payment_method", "customer": null}') \g /dev/null
+SELECT results_eq(format('SELECT requests(%L)', u), ARRAY['check_payment_method ' || one, two], u || ': ' || what) FROM (VALUES
+  ('bob', 'done', 'detach_payment_method ready', 'his own may be detached'),
+  ('cas', 'failed', 'detach_payment_method failed', 'what Stripe does not find among his is not'),
+  ('dan', 'done', 'detach_payment_method failed', 'nor what is attached to another customer'),
+  ('eve', 'done', 'detach_payment_method failed', 'nor when the answer is about another payment method'),
+  ('fay', 'done', 'set_default_payment_method failed', 'nor is one that is attached to nobody made the default')) c (u, one, two, what);
+SELECT is(r.error ->> 'code', 'resource_missing', 'who waits is told what Stripe said') FROM ticketing.stripe_requests r WHERE user_id = 'cas' AND kind = 'detach_payment_method';
+SELECT set_eq($$ SELECT lease() $$, ARRAY['bob detach_payment_method'], 'one call is sent');
+SELECT results_eq($$ SELECT method, path, body FROM ticketing.stripe_requests WHERE user_id = 'bob' AND kind = 'detach_payment_method' $$, $$ VALUES ('POST', '/v1/payment_methods/pm_1/detach', '') $$, 'for the very payment method');
+SELECT answer('bob', 'detach_payment_method', 200, '{"id": "pm_1", "object": "payment_method", "customer": null}') \g /dev/null
+
+-- As the default; and a check whose effect could not be applied lets nothing pass.
+SELECT ticketing.set_default_payment_method('bob', 'pm_3') \g /dev/null
+SELECT lease() \g /dev/null
+SELECT answer('bob', 'check_payment_method', 200, '{"id": "pm_3", "object": "payment_method", "customer": "cus_bob"}') \g /dev/null
+SELECT lease() \g /dev/null
+SELECT results_eq($$ SELECT body FROM leased WHERE kind = 'set_default_payment_method' $$, ARRAY['invoice_settings[default_payment_method]=pm_3'], 'the customer is told his default');
+SELECT ticketing.remove_payment_method('ann', 'pm_4') \g /dev/null
+SELECT lease() \g /dev/null
+SELECT answer('ann', 'check_payment_method', 200, '{"object": "payment_method"}') \g /dev/null
+SELECT results_eq($$ SELECT state, applied FROM ticketing.stripe_requests WHERE user_id = 'ann' AND kind = 'check_payment_method' $$, $$ VALUES ('done', false) $$, 'an answer that cannot be read');
+SELECT is_empty($$ SELECT lease() $$, 'lets nothing pass');
 
 SELECT * FROM finish();
 ROLLBACK;

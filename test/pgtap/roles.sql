@@ -39,6 +39,9 @@ CREATE FUNCTION a_suspended_ticket(event integer, tier uuid) RETURNS uuid LANGUA
 $$ SELECT (ticketing.suspend_ticket(a_ticket(event, tier), 'roles_host', 'x') ->> 'ticket_id')::uuid $$;
 SELECT ticketing.enrol_door_device(event, 'roles_host', 'd1') FROM world \g /dev/null
 
+-- A user whom Stripe knows.
+INSERT INTO public.stripe_customers (user_id, stripe_customer_id) VALUES ('roles_saver', 'cus_roles');
+
 -- A call of every function that somebody may execute.
 CREATE TEMP TABLE calls AS
 SELECT name, statement FROM world, facts CROSS JOIN LATERAL (VALUES
@@ -50,6 +53,9 @@ SELECT name, statement FROM world, facts CROSS JOIN LATERAL (VALUES
   ('claim_free_tickets', format('SELECT ticketing.claim_free_tickets(%L, %s, %L)', 'roles_other', event, items(free, 1))),
   ('create_payment_intent', format('SELECT ticketing.create_payment_intent(%L, %s, %L)', 'roles_other', event, items(paid, 1))),
   ('setup_payment_method', 'SELECT ticketing.setup_payment_method(''roles_buyer'', ''2026-10-28.endive'')'),
+  ('payment_methods', 'SELECT ticketing.payment_methods(''roles_buyer'')'),
+  ('set_default_payment_method', 'SELECT ticketing.set_default_payment_method(''roles_saver'', ''pm_1'')'),
+  ('remove_payment_method', 'SELECT ticketing.remove_payment_method(''roles_saver'', ''pm_1'')'),
   ('order_status', format('SELECT ticketing.order_status(%L, %L)', free_order, 'roles_buyer')),
   ('verify_ticket', format('SELECT * FROM ticketing.verify_ticket(%L)', payload)),
   ('is_genuine_ticket', format('SELECT ticketing.is_genuine_ticket(%L)', payload)),
