@@ -518,6 +518,7 @@ typedef struct NewStripeRequest
 #define STRIPE_LANE_RECONCILE 2
 
 extern pg_uuid_t *enqueue_stripe_request(const NewStripeRequest *request, TimestampTz now);
+extern bool is_stripe_id(const char *text);
 extern const pg_uuid_t *unsent_stripe_request(const char *kind, const char *user_id);
 extern char *encode_stripe_form(Jsonb *params);
 
@@ -570,6 +571,13 @@ extern void ephemeral_key_created(const StripeAnswer *call);
 extern void setup_intent_created(const StripeAnswer *call);
 extern void payment_methods_listed(const StripeAnswer *call);
 extern void payment_method_checked(const StripeAnswer *call);
+
+/*-- onboarding.c --*/
+
+extern bool payee_says(Jsonb *account, TimestampTz now);
+extern void account_created(const StripeAnswer *call);
+extern void account_answered(const StripeAnswer *call);
+extern void account_link_created(const StripeAnswer *call);
 
 /*-- stripe_events.c --*/
 

@@ -17,7 +17,6 @@
 /* What a user does here is about no event. */
 #define NO_EVENT 0
 #define LIST_LIMIT 100			/* Stripe's own */
-#define PAYMENT_METHOD_ID_MAX_BYTES 255
 
 /* No more than what a client shows; each item's customer is expanded, because it knows the default. */
 KEPT_PLAN(shown_methods,
@@ -183,10 +182,7 @@ typedef struct MethodChange
 static void
 check_payment_method_id(const char *id)
 {
-	size_t		length = strlen(id);
-
-	if (length > PAYMENT_METHOD_ID_MAX_BYTES ||
-		strspn(id, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_") != length)
+	if (!is_stripe_id(id))
 		refuse(BAD_REQUEST, "\"argument\": \"payment_method_id\"", NULL, "payment_method_id is no id of Stripe's");
 }
 

@@ -111,6 +111,9 @@ static const struct
 	{"check_payment_method", payment_method_checked, NULL},
 	{"set_default_payment_method", NULL, NULL},
 	{"detach_payment_method", NULL, NULL},
+	{"create_account", account_created, NULL},
+	{"create_account_link", account_link_created, NULL},
+	{"get_account", account_answered, NULL},
 };
 
 /* Applies the answer of a finished request, or what its failure means. */

@@ -17,6 +17,7 @@
 #include "stripe_form.h"
 
 #define DOORBELL_CHANNEL "dvnt_ticketing_stripe"
+#define STRIPE_ID_MAX_BYTES 255
 
 KEPT_PLAN(insert_request,
 		  "INSERT INTO ticketing.stripe_requests (kind, lane, method, path, params, customer_of, api_version, waits_for, order_id, event_id, user_id, run_at, created_at, account_of) "
@@ -71,6 +72,16 @@ enqueue_stripe_request(const NewStripeRequest *request, TimestampTz now)
 	id = DatumGetUUIDP(uuid_copy(row_datum(0, 1)));
 	ring_doorbell();
 	return id;
+}
+
+/* May this stand in a path, as the id of one of Stripe's objects? */
+bool
+is_stripe_id(const char *text)
+{
+	size_t		length = strlen(text);
+
+	return length > 0 && length <= STRIPE_ID_MAX_BYTES &&
+		strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_") == length;
 }
 
 /*

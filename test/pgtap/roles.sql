@@ -1,7 +1,7 @@
 -- Acting as each role, with the claims setting unset, empty and set, as PostgREST and poolers leave it: tables are
 -- closed, what is granted works, everything else is refused.
 \ir support/setup.sql
-SELECT plan(50);
+SELECT plan(51);
 
 -- Every direct access to a table of the engine that is not denied.
 CREATE FUNCTION open_tables(as_role text, claims text) RETURNS SETOF text LANGUAGE sql AS $$
@@ -56,6 +56,9 @@ SELECT name, statement FROM world, facts CROSS JOIN LATERAL (VALUES
   ('payment_methods', 'SELECT ticketing.payment_methods(''roles_buyer'')'),
   ('set_default_payment_method', 'SELECT ticketing.set_default_payment_method(''roles_saver'', ''pm_1'')'),
   ('remove_payment_method', 'SELECT ticketing.remove_payment_method(''roles_saver'', ''pm_1'')'),
+  ('connect_onboarding', 'SELECT ticketing.connect_onboarding(''roles_host'', ''https://app.example/done'', ''https://app.example/again'')'),
+  ('organizer_status', 'SELECT ticketing.organizer_status(''roles_host'')'),
+  ('refresh_organizer_status', 'SELECT ticketing.refresh_organizer_status(''roles_host'')'),
   ('order_status', format('SELECT ticketing.order_status(%L, %L)', free_order, 'roles_buyer')),
   ('verify_ticket', format('SELECT * FROM ticketing.verify_ticket(%L)', payload)),
   ('is_genuine_ticket', format('SELECT ticketing.is_genuine_ticket(%L)', payload)),
@@ -153,7 +156,7 @@ FROM webhook, unnest(ARRAY['anon', 'authenticated']) r;
 -- ---- read-only transactions: PostgREST runs GET and STABLE functions in one
 
 SELECT is(attempt_read_only(statement, r), 'ok', format('%s runs in a read-only transaction as %s', name, r))
-FROM (VALUES ('availability', 'anon'), ('quote', 'anon'), ('order_status', 'service_role'), ('list_co_organizers', 'service_role'), ('door_key', 'service_role'), ('list_door_devices', 'service_role'), ('door_conflicts', 'service_role'), ('door_progress', 'service_role'), ('verify_ticket', 'service_role'), ('check_invariants', 'dvnt_ticketing_cron')) v (n, r)
+FROM (VALUES ('availability', 'anon'), ('quote', 'anon'), ('order_status', 'service_role'), ('organizer_status', 'service_role'), ('list_co_organizers', 'service_role'), ('door_key', 'service_role'), ('list_door_devices', 'service_role'), ('door_conflicts', 'service_role'), ('door_progress', 'service_role'), ('verify_ticket', 'service_role'), ('check_invariants', 'dvnt_ticketing_cron')) v (n, r)
 JOIN calls ON name = n;
 SELECT is(attempt_read_only((SELECT statement FROM calls WHERE name = 'hold_tickets'), 'service_role'), '25006',
   'a command does not: it says so, and holds nothing');
