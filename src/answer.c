@@ -157,6 +157,15 @@ json_object_at(Jsonb *json, const char *const *path, int depth)
 	return JsonbValueToJsonb(value);
 }
 
+/* An array that is a member of an object, NULL when there is none. */
+JsonbValue *
+json_array_at(Jsonb *json, const char *key)
+{
+	JsonbValue *value = value_at(json, &key, 1);
+
+	return value != NULL && value->type == jbvBinary && JsonContainerIsArray(value->val.binary.data) ? value : NULL;
+}
+
 /* A string at a path, NULL when there is none. */
 char *
 json_string_at(Jsonb *json, const char *const *path, int depth)

@@ -24,9 +24,11 @@
 KEPT_PLAN(read_request,
 		  "SELECT r.state, r.applied, r.kind, r.answer ->> 'id', coalesce(r.answer ->> 'customer', c.stripe_customer_id), "
 		  "       CASE WHEN h.created_at > $3 - interval '15 minutes' THEN h.client_secret END, "
-		  "       (SELECT k.ephemeral_key FROM ticketing.stripe_handoff k WHERE k.order_id = r.order_id AND k.ephemeral_key IS NOT NULL "
+		  "       (SELECT k.ephemeral_key FROM ticketing.stripe_handoff k WHERE (k.order_id = r.order_id OR k.request_id = r.waits_for) AND k.ephemeral_key IS NOT NULL "
 		  "        AND k.created_at > $3 - interval '15 minutes' ORDER BY k.created_at DESC LIMIT 1), "
-		  "       r.error::text, r.apply_error, r.xmin "
+		  "       r.error::text, r.apply_error, r.xmin, "
+		  "       CASE WHEN h.created_at > $3 - interval '15 minutes' THEN h.payment_methods::text END, "
+		  "       CASE WHEN h.created_at > $3 - interval '15 minutes' THEN h.url END, h.url_expires_at "
 		  "FROM ticketing.stripe_requests r "
 		  "LEFT JOIN ticketing.stripe_handoff h ON h.request_id = r.id "
 		  "LEFT JOIN public.stripe_customers c ON c.user_id = r.user_id "
@@ -97,6 +99,17 @@ await_answer(void)
 	answer_text(&answer, "status", failed ? "failed" : done && applied ? "done" : "queued");
 	if (done && strstr(kind, "payment_intent") != NULL)
 		answer_text(&answer, "payment_intent_id", row_text(0, 4));
+	if (done && strcmp(kind, "create_setup_intent") == 0)
+		answer_text(&answer, "setup_intent_id", row_text(0, 4));
+	if (done && strcmp(kind, "list_payment_methods") == 0)
+		answer_raw(&answer, "payment_methods", row_is_null(0, 11) ? "null" : row_text(0, 11));
+	if (done && strstr(kind, "checkout_session") != NULL)
+		answer_text(&answer, "checkout_session_id", row_text(0, 4));
+	if (done && (strcmp(kind, "create_account_link") == 0 || strstr(kind, "checkout_session") != NULL))
+	{
+		answer_text(&answer, "url", row_text(0, 12));
+		answer_row_time(&answer, "expires_at", 0, 13);
+	}
 	answer_text(&answer, "customer_id", row_text(0, 5));
 	answer_text(&answer, "client_secret", row_text(0, 6));
 	answer_text(&answer, "ephemeral_key", row_text(0, 7));

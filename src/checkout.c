@@ -34,11 +34,6 @@ KEPT_PLAN(cancel_under_way,
 KEPT_PLAN(change_rail,
 		  "UPDATE ticketing.orders SET rail = $2, payment_intent_id = NULL, checkout_session_id = NULL, updated_at = $3 WHERE order_id = $1",
 		  UUIDOID, TEXTOID, TIMESTAMPTZOID);
-KEPT_PLAN(find_customer,
-		  "SELECT stripe_customer_id FROM public.stripe_customers WHERE user_id = $1", TEXTOID);
-KEPT_PLAN(open_customer_request,
-		  "SELECT id FROM ticketing.stripe_requests WHERE kind = 'create_customer' AND state IN ('ready', 'leased') AND user_id = $1",
-		  TEXTOID);
 KEPT_PLAN(queue_length,
 		  "SELECT count(*) FROM (SELECT FROM ticketing.stripe_requests WHERE state = 'ready' AND lane <= 1 LIMIT 100000) q");
 
@@ -78,41 +73,6 @@ check_expected_total(const PaymentCall *call, int32 total_cents)
 			   psprintf("\"expected_total_cents\": %d, \"total_cents\": %d", call->expected_total_cents, total_cents),
 			   "Show the buyer the new price and ask again.",
 			   "the total is %d cents, not %d", total_cents, call->expected_total_cents);
-}
-
-/* A request to the same customer endpoint, or NULL when the customer is known already. */
-static pg_uuid_t *
-need_customer(const PaymentCall *call, const pg_uuid_t *order_id, TimestampTz now)
-{
-	NewStripeRequest request = {.kind = "create_customer", .lane = STRIPE_LANE_BUYER, .method = "POST", .path = "/v1/customers"};
-	Datum		user = CStringGetTextDatum(call->user_id);
-	Answer		params;
-	Answer		metadata;
-	pg_uuid_t  *made;
-
-	if (run_latest(&find_customer, &user, NULL) > 0)
-		return NULL;
-	for (int attempt = 0; attempt < 3; attempt++)
-	{
-		if (run_latest(&open_customer_request, &user, NULL) > 0)
-			return DatumGetUUIDP(uuid_copy(row_datum(0, 1)));
-		answer_begin(&params);
-		if (call->email != NULL)
-			answer_text(&params, "email", call->email);
-		answer_begin(&metadata);
-		answer_text(&metadata, "user_id", call->user_id);
-		answer_raw(&params, "metadata", answer_end(&metadata));
-		request.params = answer_end(&params);
-		request.user_id = call->user_id;
-		request.event_id = call->event_id;
-		made = enqueue_stripe_request(&request, now);
-		if (made != NULL)
-			return made;
-		/* another order of this user was faster and has committed: look again */
-		if (run_latest(&find_customer, &user, NULL) > 0)
-			return NULL;
-	}
-	elog(ERROR, "could not find or enqueue the customer of order %s", uuid_text(order_id));
 }
 
 /* The parameters of a destination charge. */
@@ -157,7 +117,8 @@ enqueue_payment_chain(const PaymentCall *call, PayableOrder *order, const pg_uui
 		.order_id = &order->order_id, .event_id = call->event_id, .user_id = call->user_id
 	};
 
-	request.waits_for = waits_for ? waits_for : need_customer(call, &order->order_id, now);
+	request.waits_for = waits_for;
+	request.waits_for = need_customer_and_key(&request, call->email, call->mobile_api_version, now);
 	if (by_session(call))
 	{
 		CheckoutPage page = {
@@ -171,18 +132,9 @@ enqueue_payment_chain(const PaymentCall *call, PayableOrder *order, const pg_uui
 		order->stripe_request_id = *enqueue_stripe_request(&request, now);
 		return;
 	}
-	if (call->mobile_api_version != NULL)
-	{
-		request.kind = "create_ephemeral_key";
-		request.path = "/v1/ephemeral_keys";
-		request.params = "{}";
-		request.api_version = call->mobile_api_version;
-		request.waits_for = enqueue_stripe_request(&request, now);
-	}
 	request.kind = "create_payment_intent";
 	request.path = "/v1/payment_intents";
 	request.params = payment_intent_params(call, order);
-	request.api_version = NULL;
 	order->stripe_request_id = *enqueue_stripe_request(&request, now);
 }
 
@@ -464,7 +416,7 @@ dvnt_create_payment_intent(PG_FUNCTION_ARGS)
 	PaymentCall call;
 
 	read_call(fcinfo, "payment_intent", &call);
-	call.mobile_api_version = optional_text(fcinfo, 6);
+	call.mobile_api_version = mobile_api_version_argument(fcinfo, 6);
 	PG_RETURN_DATUM(take_payment(&call, "create_payment_intent", optional_text(fcinfo, 7)));
 }
 

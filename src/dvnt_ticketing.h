@@ -222,6 +222,7 @@ extern const char *answer_end(Answer *answer);
 extern Datum answer_jsonb(Answer *answer);
 extern Datum jsonb_from_text(const char *json);
 extern Jsonb *json_object_at(Jsonb *json, const char *const *path, int depth);
+extern JsonbValue *json_array_at(Jsonb *json, const char *key);
 extern char *json_string_at(Jsonb *json, const char *const *path, int depth);
 extern bool json_int_at(Jsonb *json, const char *const *path, int depth, int64 *value);
 extern bool json_bool_at(Jsonb *json, const char *const *path, int depth, bool *value);
@@ -543,8 +544,9 @@ typedef struct NewStripeRequest
 	int16		lane;
 	const char *method;
 	const char *path;
-	const char *params;			/* JSON object */
-	const char *customer_of;
+	const char *params;			/* JSON object; NULL: empty */
+	const char *customer_of;	/* user whose customer becomes the parameter "customer" */
+	const char *account_of;		/* host whose account becomes the parameter "account" */
 	const char *api_version;	/* NULL: the setting */
 	const pg_uuid_t *waits_for;
 	const pg_uuid_t *order_id;
@@ -557,11 +559,14 @@ typedef struct NewStripeRequest
 #define STRIPE_LANE_RECONCILE 2
 
 extern pg_uuid_t *enqueue_stripe_request(const NewStripeRequest *request, TimestampTz now);
+extern bool is_stripe_id(const char *text);
+extern const pg_uuid_t *unsent_stripe_request(const char *kind, const char *user_id);
 extern char *encode_stripe_form(Jsonb *params);
 
 /*-- relay.c --*/
 
 extern int	sweep_unapplied_answers(int max_rows, TimestampTz now);
+extern void fail_those_waiting(const pg_uuid_t *id, Jsonb *error, TimestampTz now);
 
 /*-- stripe_effects.c --*/
 
@@ -577,9 +582,19 @@ typedef struct StripeAnswer
 	TimestampTz now;			/* when its effect is applied */
 } StripeAnswer;
 
+/* What a client is handed: it stands in stripe_handoff and nowhere else. */
+typedef struct Handoff
+{
+	const char *client_secret;
+	const char *ephemeral_key;
+	const char *payment_methods;	/* JSON */
+	const char *url;
+	TimestampTz url_expires_at;
+} Handoff;
+
 extern void apply_stripe_answer(const StripeAnswer *call);
 extern char *answer_field(const StripeAnswer *call, const char *field);
-extern void keep_for_client(const StripeAnswer *call, const char *client_secret, const char *ephemeral_key, const char *url);
+extern void keep_for_client(const StripeAnswer *call, const Handoff *handoff);
 
 /* Effects, in the files of what they are about. */
 extern void payment_intent_answered(const StripeAnswer *call);
@@ -589,6 +604,28 @@ extern void payment_fetch_failed(const StripeAnswer *call);
 extern void checkout_session_answered(const StripeAnswer *call);
 extern void refund_answered(const StripeAnswer *call);
 extern void refund_creation_failed(const StripeAnswer *call);
+
+/*-- customers.c --*/
+
+extern char *customer_of_user(const char *user_id);
+extern char *mobile_api_version_argument(FunctionCallInfo fcinfo, int number);
+extern const pg_uuid_t *need_customer_and_key(const NewStripeRequest *of, const char *email,
+											  const char *mobile_api_version, TimestampTz now);
+extern void customer_created(const StripeAnswer *call);
+extern void ephemeral_key_created(const StripeAnswer *call);
+
+/*-- payment_methods.c --*/
+
+extern void setup_intent_created(const StripeAnswer *call);
+extern void payment_methods_listed(const StripeAnswer *call);
+extern void payment_method_checked(const StripeAnswer *call);
+
+/*-- onboarding.c --*/
+
+extern bool payee_says(Jsonb *account, TimestampTz now);
+extern void account_created(const StripeAnswer *call);
+extern void account_answered(const StripeAnswer *call);
+extern void account_link_created(const StripeAnswer *call);
 
 /*-- stripe_events.c --*/
 

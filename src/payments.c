@@ -481,7 +481,7 @@ object_answered(const StripeAnswer *call, const char *rail)
 			object_created(&order, object_id, call->now);
 		/* in an answer that is applied late there is no secret any more: the buyer asks again for it */
 		if (call->user_id != NULL && secret != NULL)
-			keep_for_client(call, session ? NULL : secret, NULL, session ? secret : NULL);
+			keep_for_client(call, session ? &(Handoff) {.url = secret, .url_expires_at = order.expires_at} : &(Handoff) {.client_secret = secret});
 	}
 	else if (is_create && order.state != ORDER_PROCESSING)
 		(void) cancel_payments(&order, call->now);

@@ -39,11 +39,12 @@ KEPT_PLAN(end_leases,
 		  "FROM (SELECT id FROM ticketing.stripe_requests WHERE state = 'leased' AND lease_expires_at <= $1 FOR UPDATE SKIP LOCKED) e WHERE r.id = e.id",
 		  TIMESTAMPTZOID, TIMESTAMPTZOID);
 KEPT_PLAN(pick_ready,
-		  "SELECT r.id, r.body IS NULL, r.params, r.customer_of, "
-		  "       (SELECT c.stripe_customer_id FROM public.stripe_customers c WHERE c.user_id = r.customer_of), r.kind "
+		  "SELECT r.id, r.body IS NULL, r.params, CASE WHEN r.customer_of IS NOT NULL THEN 'customer' WHEN r.account_of IS NOT NULL THEN 'account' END, "
+		  "       CASE WHEN r.customer_of IS NOT NULL THEN (SELECT c.stripe_customer_id FROM public.stripe_customers c WHERE c.user_id = r.customer_of) "
+		  "            ELSE (SELECT p.stripe_account_id FROM ticketing.payees p WHERE p.host_id = r.account_of) END, r.kind "
 		  "FROM ticketing.stripe_requests r "
 		  "WHERE r.state = 'ready' AND r.run_at <= $1 "
-		  "  AND (r.waits_for IS NULL OR EXISTS (SELECT FROM ticketing.stripe_requests w WHERE w.id = r.waits_for AND w.state = 'done')) "
+		  "  AND (r.waits_for IS NULL OR EXISTS (SELECT FROM ticketing.stripe_requests w WHERE w.id = r.waits_for AND w.state = 'done' AND w.applied)) "
 		  "ORDER BY r.lane, r.seq LIMIT $2 FOR UPDATE OF r SKIP LOCKED",
 		  TIMESTAMPTZOID, INT4OID);
 KEPT_PLAN(lease,
@@ -134,8 +135,8 @@ typedef struct Candidate
 	Datum		id;
 	bool		frozen;			/* its body is */
 	Jsonb	   *params;
-	bool		needs_customer;
-	char	   *customer;
+	char	   *object;			/* parameter that names whom it is about: customer, account or NULL */
+	char	   *object_id;		/* NULL: not known yet */
 	bool		needs_end;		/* a Checkout Session's own, counted from when it is sent */
 } Candidate;
 
@@ -149,7 +150,7 @@ push_member(JsonbParseState **state, char *key, JsonbValue *value)
 	pushJsonbValue(state, WJB_VALUE, value);
 }
 
-/* The form body of a request, with what is known only now: the customer it waited for, the end of a session. */
+/* The form body of a request, with what is known only now: the customer or account it waited for, the end of a session. */
 static char *
 freeze_body(const Candidate *candidate, TimestampTz now)
 {
@@ -159,7 +160,7 @@ freeze_body(const Candidate *candidate, TimestampTz now)
 	JsonbValue	value;
 	JsonbValue *whole;
 
-	if (!candidate->needs_customer && !candidate->needs_end)
+	if (candidate->object == NULL && !candidate->needs_end)
 		return encode_stripe_form(candidate->params);
 	iterator = JsonbIteratorInit(&candidate->params->root);
 	token = JsonbIteratorNext(&iterator, &value, true);
@@ -170,12 +171,12 @@ freeze_body(const Candidate *candidate, TimestampTz now)
 		token = JsonbIteratorNext(&iterator, &value, true);
 		pushJsonbValue(&state, token, &value);
 	}
-	if (candidate->needs_customer)
+	if (candidate->object != NULL)
 	{
 		value.type = jbvString;
-		value.val.string.val = candidate->customer;
-		value.val.string.len = strlen(candidate->customer);
-		push_member(&state, "customer", &value);
+		value.val.string.val = candidate->object_id;
+		value.val.string.len = strlen(candidate->object_id);
+		push_member(&state, candidate->object, &value);
 	}
 	if (candidate->needs_end)
 	{
@@ -202,8 +203,8 @@ pick_candidates(int32 max_rows, TimestampTz now, Candidate **candidates)
 		candidate->id = uuid_copy(row_datum(row, 1));
 		candidate->frozen = !DatumGetBool(row_datum(row, 2));
 		candidate->params = DatumGetJsonbPCopy(row_datum(row, 3));
-		candidate->needs_customer = !row_is_null(row, 4);
-		candidate->customer = row_text(row, 5);
+		candidate->object = row_text(row, 4);
+		candidate->object_id = row_text(row, 5);
 		candidate->needs_end = strcmp(row_text(row, 6), "create_checkout_session") == 0;
 	}
 	return rows;
@@ -241,8 +242,8 @@ dvnt_relay_claim(PG_FUNCTION_ARGS)
 		char		nulls[5] = "    ";
 		Datum		values[4] = {candidates[i].id, (Datum) 0, TimestampTzGetDatum(now), TimestampTzGetDatum(end)};
 
-		if (candidates[i].needs_customer && candidates[i].customer == NULL)
-			continue;			/* its customer's answer is stored, but not yet applied */
+		if (candidates[i].object != NULL && candidates[i].object_id == NULL)
+			continue;			/* the customer or account has been made, but is not in its table */
 		if (candidates[i].frozen)
 			nulls[1] = 'n';
 		else
@@ -451,7 +452,7 @@ apply_guarded(StripeAnswer *call)
 }
 
 /* What waits for a request that failed has failed, too. */
-static void
+void
 fail_those_waiting(const pg_uuid_t *id, Jsonb *error, TimestampTz now)
 {
 	Datum		values[3] = {UUIDPGetDatum(id), JsonbPGetDatum(error), TimestampTzGetDatum(now)};

@@ -3,7 +3,7 @@
  *		What Stripe's answers mean, by the kind of request; what they mean for
  *		payments and refunds is payments.c's and refunds.c's.
  *
- * Writes public.stripe_customers and ticketing.stripe_handoff.
+ * Writes ticketing.stripe_handoff.
  */
 #include "postgres.h"
 
@@ -13,13 +13,13 @@
 
 #include "dvnt_ticketing.h"
 
-KEPT_PLAN(keep_customer,
-		  "INSERT INTO public.stripe_customers (user_id, stripe_customer_id, created_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
-		  TEXTOID, TEXTOID, TIMESTAMPTZOID);
 KEPT_PLAN(hand_off,
-		  "INSERT INTO ticketing.stripe_handoff (request_id, user_id, order_id, client_secret, ephemeral_key, created_at, url) VALUES ($1, $2, $3, $4, $5, $6, $7) "
-		  "ON CONFLICT (request_id) DO UPDATE SET client_secret = excluded.client_secret, ephemeral_key = excluded.ephemeral_key, url = excluded.url, created_at = excluded.created_at",
-		  UUIDOID, TEXTOID, UUIDOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TEXTOID);
+		  "INSERT INTO ticketing.stripe_handoff (request_id, user_id, order_id, client_secret, ephemeral_key, payment_methods, url, url_expires_at, created_at) "
+		  "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) "
+		  "ON CONFLICT (request_id) DO UPDATE SET client_secret = excluded.client_secret, ephemeral_key = excluded.ephemeral_key, "
+		  "  payment_methods = excluded.payment_methods, url = excluded.url, url_expires_at = excluded.url_expires_at, created_at = excluded.created_at",
+		  UUIDOID, TEXTOID, UUIDOID, TEXTOID, TEXTOID, JSONBOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID);
+
 /* A needed string of an answer. */
 char *
 answer_field(const StripeAnswer *call, const char *field)
@@ -33,36 +33,26 @@ answer_field(const StripeAnswer *call, const char *field)
 	return value;
 }
 
-/* Puts a secret where await_stripe finds it. */
+/* Puts what the client is handed where await_stripe finds it. */
 void
-keep_for_client(const StripeAnswer *call, const char *client_secret, const char *ephemeral_key, const char *url)
+keep_for_client(const StripeAnswer *call, const Handoff *handoff)
 {
-	char		nulls[8] = "       ";
-	Datum		values[7];
+	char		nulls[10] = "         ";
+	Datum		values[9];
 
 	values[0] = UUIDPGetDatum(call->request_id);
 	values[1] = CStringGetTextDatum(call->user_id);
 	values[2] = UUIDPGetDatum(call->order_id);
 	nulls[2] = call->order_id ? ' ' : 'n';
-	values[3] = text_or_null(client_secret, &nulls[3]);
-	values[4] = text_or_null(ephemeral_key, &nulls[4]);
-	values[5] = TimestampTzGetDatum(call->now);
-	values[6] = text_or_null(url, &nulls[6]);
+	values[3] = text_or_null(handoff->client_secret, &nulls[3]);
+	values[4] = text_or_null(handoff->ephemeral_key, &nulls[4]);
+	nulls[5] = handoff->payment_methods ? ' ' : 'n';
+	values[5] = handoff->payment_methods ? jsonb_from_text(handoff->payment_methods) : (Datum) 0;
+	values[6] = text_or_null(handoff->url, &nulls[6]);
+	nulls[7] = handoff->url ? ' ' : 'n';
+	values[7] = TimestampTzGetDatum(handoff->url_expires_at);
+	values[8] = TimestampTzGetDatum(call->now);
 	run_latest(&hand_off, values, nulls);
-}
-
-static void
-customer_created(const StripeAnswer *call)
-{
-	Datum		values[3] = {CStringGetTextDatum(call->user_id), CStringGetTextDatum(answer_field(call, "id")), TimestampTzGetDatum(call->now)};
-
-	run_latest(&keep_customer, values, NULL);
-}
-
-static void
-ephemeral_key_created(const StripeAnswer *call)
-{
-	keep_for_client(call, NULL, answer_field(call, "secret"), NULL);
 }
 
 /* What the answers to each kind of request mean; NULL: nothing is to be done. */
@@ -82,6 +72,14 @@ static const struct
 	{"expire_checkout_session", checkout_session_answered, payment_cancel_failed},
 	{"create_refund", refund_answered, refund_creation_failed},
 	{"get_refund", refund_answered, NULL},
+	{"create_setup_intent", setup_intent_created, NULL},
+	{"list_payment_methods", payment_methods_listed, NULL},
+	{"check_payment_method", payment_method_checked, NULL},
+	{"set_default_payment_method", NULL, NULL},
+	{"detach_payment_method", NULL, NULL},
+	{"create_account", account_created, NULL},
+	{"create_account_link", account_link_created, NULL},
+	{"get_account", account_answered, NULL},
 };
 
 /* Applies the answer of a finished request, or what its failure means. */

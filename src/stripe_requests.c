@@ -17,12 +17,18 @@
 #include "stripe_form.h"
 
 #define DOORBELL_CHANNEL "dvnt_ticketing_stripe"
+#define STRIPE_ID_MAX_BYTES 255
 
 KEPT_PLAN(insert_request,
-		  "INSERT INTO ticketing.stripe_requests (kind, lane, method, path, params, customer_of, api_version, waits_for, order_id, event_id, user_id, run_at, created_at) "
-		  "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12) "
-		  "ON CONFLICT (user_id) WHERE kind = 'create_customer' AND state IN ('ready', 'leased') DO NOTHING RETURNING id",
-		  TEXTOID, INT2OID, TEXTOID, TEXTOID, JSONBOID, TEXTOID, TEXTOID, UUIDOID, UUIDOID, INT4OID, TEXTOID, TIMESTAMPTZOID);
+		  "INSERT INTO ticketing.stripe_requests (kind, lane, method, path, params, customer_of, api_version, waits_for, order_id, event_id, user_id, run_at, created_at, account_of) "
+		  "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12, $13) ON CONFLICT DO NOTHING RETURNING id",
+		  TEXTOID, INT2OID, TEXTOID, TEXTOID, JSONBOID, TEXTOID, TEXTOID, UUIDOID, UUIDOID, INT4OID, TEXTOID, TIMESTAMPTZOID, TEXTOID);
+
+/* Served by an index for these two kinds, which are asked again and again. */
+KEPT_PLAN(unsent_request,
+		  "SELECT id FROM ticketing.stripe_requests "
+		  "WHERE kind IN ('list_payment_methods', 'get_account') AND state = 'ready' AND attempts = 0 AND user_id = $1 AND kind = $2 LIMIT 1",
+		  TEXTOID, TEXTOID);
 
 /* Wakes a relay, if one sleeps: NOTIFY takes a cluster-wide lock through the commit, so it is kept rare. */
 static void
@@ -33,21 +39,21 @@ ring_doorbell(void)
 }
 
 /*
- * Enqueues a call. Returns its id, or NULL when a customer is being created for
- * the user already.
+ * Enqueues a call. Returns its id, or NULL when the user's customer or account
+ * is being created already.
  */
 pg_uuid_t *
 enqueue_stripe_request(const NewStripeRequest *request, TimestampTz now)
 {
-	char		nulls[13] = "            ";
-	Datum		values[12];
+	char		nulls[14] = "             ";
+	Datum		values[13];
 	pg_uuid_t  *id;
 
 	values[0] = CStringGetTextDatum(request->kind);
 	values[1] = Int16GetDatum(request->lane);
 	values[2] = CStringGetTextDatum(request->method);
 	values[3] = CStringGetTextDatum(request->path);
-	values[4] = jsonb_from_text(request->params);
+	values[4] = jsonb_from_text(request->params ? request->params : "{}");
 	nulls[5] = request->customer_of ? ' ' : 'n';
 	values[5] = request->customer_of ? CStringGetTextDatum(request->customer_of) : (Datum) 0;
 	values[6] = CStringGetTextDatum(request->api_version ? request->api_version : stripe_api_version);
@@ -60,11 +66,34 @@ enqueue_stripe_request(const NewStripeRequest *request, TimestampTz now)
 	nulls[10] = request->user_id ? ' ' : 'n';
 	values[10] = request->user_id ? CStringGetTextDatum(request->user_id) : (Datum) 0;
 	values[11] = TimestampTzGetDatum(now);
+	values[12] = text_or_null(request->account_of, &nulls[12]);
 	if (run_latest(&insert_request, values, nulls) == 0)
 		return NULL;
 	id = DatumGetUUIDP(uuid_copy(row_datum(0, 1)));
 	ring_doorbell();
 	return id;
+}
+
+/* May this stand in a path, as the id of one of Stripe's objects? */
+bool
+is_stripe_id(const char *text)
+{
+	size_t		length = strlen(text);
+
+	return length > 0 && length <= STRIPE_ID_MAX_BYTES &&
+		strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_") == length;
+}
+
+/*
+ * The user's request of a kind that only reads, if one waits that was never
+ * sent: its answer will be as fresh as that of another. NULL: none does.
+ */
+const pg_uuid_t *
+unsent_stripe_request(const char *kind, const char *user_id)
+{
+	Datum		values[2] = {CStringGetTextDatum(user_id), CStringGetTextDatum(kind)};
+
+	return run_latest(&unsent_request, values, NULL) > 0 ? DatumGetUUIDP(uuid_copy(row_datum(0, 1))) : NULL;
 }
 
 static void

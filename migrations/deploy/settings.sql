@@ -36,7 +36,8 @@ CREATE TABLE IF NOT EXISTS ticketing.payees (
   details_submitted boolean NOT NULL DEFAULT false,
   recorded_at       timestamptz NOT NULL DEFAULT clock_timestamp()
 );
-COMMENT ON TABLE ticketing.payees IS 'Whose Stripe account receives a host''s money, as first seen.';
+COMMENT ON TABLE ticketing.payees IS 'Whose Stripe account receives a host''s money, as first seen or made; its flags as Stripe said last.';
+CREATE INDEX IF NOT EXISTS payees_account ON ticketing.payees (stripe_account_id);
 
 CREATE TABLE IF NOT EXISTS ticketing.installation (
   only_row          boolean PRIMARY KEY DEFAULT true CHECK (only_row),
@@ -53,6 +54,9 @@ COMMENT ON COLUMN ticketing.installation.name IS 'DVNT_INSTALLATION of the relay
 SELECT pg_temp.own_tables('event_settings', 'payees', 'installation');
 GRANT USAGE ON SCHEMA public TO dvnt_ticketing_owner;
 GRANT SELECT ON public.events, public.organizer_accounts TO dvnt_ticketing_owner;
+-- What Stripe says of an account is shown there.
+GRANT INSERT (host_id, stripe_account_id, charges_enabled, payouts_enabled, details_submitted, created_at, updated_at),
+      UPDATE (stripe_account_id, charges_enabled, payouts_enabled, details_submitted, updated_at) ON public.organizer_accounts TO dvnt_ticketing_owner;
 
 -- An event's capacity as an integer. The column is numeric: NULL is no limit.
 CREATE OR REPLACE FUNCTION ticketing.capacity_of(max_attendees numeric) RETURNS integer LANGUAGE sql IMMUTABLE

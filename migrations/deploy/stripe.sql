@@ -14,6 +14,7 @@ CREATE TABLE IF NOT EXISTS ticketing.stripe_requests (
   path              text NOT NULL CHECK (path LIKE '/v1/%'),
   params            jsonb NOT NULL DEFAULT '{}',
   customer_of       text,
+  account_of        text,
   body              text,
   stripe_account    text,
   api_version       text NOT NULL,
@@ -41,6 +42,7 @@ COMMENT ON TABLE ticketing.stripe_requests IS 'Outbox: calls that the relay make
 COMMENT ON COLUMN ticketing.stripe_requests.kind IS 'What is asked and what the answer means: a function of src/stripe_effects.c.';
 COMMENT ON COLUMN ticketing.stripe_requests.lane IS '0 refunds and cancels, 1 buyers, 2 reconciliation.';
 COMMENT ON COLUMN ticketing.stripe_requests.customer_of IS 'User whose Stripe customer id becomes the parameter "customer" when the body is frozen.';
+COMMENT ON COLUMN ticketing.stripe_requests.account_of IS 'Host whose Stripe account becomes the parameter "account" when the body is frozen.';
 COMMENT ON COLUMN ticketing.stripe_requests.body IS 'Form body, frozen at the first lease: every retry sends the same bytes under the same key.';
 COMMENT ON COLUMN ticketing.stripe_requests.waits_for IS 'Request whose answer this one needs.';
 COMMENT ON COLUMN ticketing.stripe_requests.state IS 'unknown: 23 hours after it was first sent nobody knows whether it happened.';
@@ -53,15 +55,21 @@ CREATE INDEX IF NOT EXISTS stripe_requests_unapplied ON ticketing.stripe_request
 CREATE INDEX IF NOT EXISTS stripe_requests_order ON ticketing.stripe_requests (order_id) WHERE order_id IS NOT NULL;
 CREATE UNIQUE INDEX IF NOT EXISTS stripe_requests_open_customer ON ticketing.stripe_requests (user_id)
   WHERE kind = 'create_customer' AND state IN ('ready', 'leased');
+CREATE UNIQUE INDEX IF NOT EXISTS stripe_requests_open_account ON ticketing.stripe_requests (user_id)
+  WHERE kind = 'create_account' AND state IN ('ready', 'leased');
+CREATE INDEX IF NOT EXISTS stripe_requests_unsent ON ticketing.stripe_requests (user_id, kind)
+  WHERE kind IN ('list_payment_methods', 'get_account') AND state = 'ready' AND attempts = 0;
 
 CREATE UNLOGGED TABLE IF NOT EXISTS ticketing.stripe_handoff (
-  request_id    uuid PRIMARY KEY,
-  user_id       text NOT NULL,
-  order_id      uuid,
-  client_secret text,
-  ephemeral_key text,
-  url           text,
-  created_at    timestamptz NOT NULL
+  request_id      uuid PRIMARY KEY,
+  user_id         text NOT NULL,
+  order_id        uuid,
+  client_secret   text,
+  ephemeral_key   text,
+  payment_methods jsonb,
+  url             text,
+  url_expires_at  timestamptz,
+  created_at      timestamptz NOT NULL
 );
 COMMENT ON TABLE ticketing.stripe_handoff IS 'What a client must be handed. Unlogged, read only by the function that checks the owner, gone after 15 minutes; lost in a crash it is fetched again.';
 CREATE INDEX IF NOT EXISTS stripe_handoff_order ON ticketing.stripe_handoff (order_id);

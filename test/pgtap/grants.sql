@@ -14,7 +14,7 @@ SELECT set_eq($$ SELECT callable('anon') $$, ARRAY['availability', 'quote'],
 SELECT set_eq($$ SELECT callable('authenticated') $$, ARRAY['availability', 'quote', 'has_event_permission'],
   'authenticated may besides ask what it may do itself, for policies: commands go through edge functions, which have verified the session');
 SELECT set_eq($$ SELECT callable('service_role') $$,
-  ARRAY['hold_tickets', 'extend_hold', 'release_hold', 'availability', 'quote', 'claim_free_tickets', 'create_payment_intent', 'create_checkout_session', 'await_stripe', 'order_status', 'cancel_order',
+  ARRAY['hold_tickets', 'extend_hold', 'release_hold', 'availability', 'quote', 'claim_free_tickets', 'create_payment_intent', 'create_checkout_session', 'cancel_order', 'await_stripe', 'setup_payment_method', 'payment_methods', 'set_default_payment_method', 'remove_payment_method', 'connect_onboarding', 'organizer_status', 'refresh_organizer_status', 'order_status',
         'stripe_webhook', 'verify_ticket', 'is_genuine_ticket', 'ticket_qr_svg', 'ticket_qr_text', 'check_in', 'has_event_permission',
         'add_co_organizer', 'accept_co_organizer', 'update_co_organizer', 'remove_co_organizer', 'list_co_organizers',
         'sync_checkins', 'undo_check_in', 'door_manifest', 'door_key', 'enrol_door_device', 'revoke_door_device', 'list_door_devices', 'save_door_settings', 'door_conflicts', 'door_progress',
@@ -68,7 +68,11 @@ SELECT set_eq($$
 SELECT set_eq($$
   SELECT c.relname || '.' || t.attname || ' ' || a.privilege_type FROM pg_class c JOIN pg_attribute t ON t.attrelid = c.oid CROSS JOIN LATERAL aclexplode(t.attacl) a
   WHERE a.grantee = 'dvnt_ticketing_owner'::regrole AND c.relnamespace = 'public'::regnamespace $$,
-  ARRAY['ticket_types.quantity_sold UPDATE', 'tickets.status UPDATE', 'tickets.checked_in_at UPDATE', 'tickets.checked_in_by UPDATE',
+  ARRAY['organizer_accounts.host_id INSERT', 'organizer_accounts.stripe_account_id INSERT', 'organizer_accounts.charges_enabled INSERT', 'organizer_accounts.payouts_enabled INSERT',
+        'organizer_accounts.details_submitted INSERT', 'organizer_accounts.created_at INSERT', 'organizer_accounts.updated_at INSERT',
+        'organizer_accounts.stripe_account_id UPDATE', 'organizer_accounts.charges_enabled UPDATE', 'organizer_accounts.payouts_enabled UPDATE',
+        'organizer_accounts.details_submitted UPDATE', 'organizer_accounts.updated_at UPDATE',
+        'ticket_types.quantity_sold UPDATE', 'tickets.status UPDATE', 'tickets.checked_in_at UPDATE', 'tickets.checked_in_by UPDATE',
         'tickets.qr_payload UPDATE', 'tickets.qr_token UPDATE', 'tickets.user_id UPDATE'],
   'and on single columns these: it cannot move a ticket to another event or tier, nor change its price');
 SELECT is_empty($$

@@ -1,7 +1,7 @@
 -- Acting as each role, with the claims setting unset, empty and set, as PostgREST and poolers leave it: tables are
 -- closed, what is granted works, everything else is refused.
 \ir support/setup.sql
-SELECT plan(50);
+SELECT plan(51);
 
 -- Every direct access to a table of the engine that is not denied.
 CREATE FUNCTION open_tables(as_role text, claims text) RETURNS SETOF text LANGUAGE sql AS $$
@@ -39,6 +39,9 @@ CREATE FUNCTION a_suspended_ticket(event integer, tier uuid) RETURNS uuid LANGUA
 $$ SELECT (ticketing.suspend_ticket(a_ticket(event, tier), 'roles_host', 'x') ->> 'ticket_id')::uuid $$;
 SELECT ticketing.enrol_door_device(event, 'roles_host', 'd1') FROM world \g /dev/null
 
+-- A user whom Stripe knows.
+INSERT INTO public.stripe_customers (user_id, stripe_customer_id) VALUES ('roles_saver', 'cus_roles');
+
 -- A call of every function that somebody may execute.
 CREATE TEMP TABLE calls AS
 SELECT name, statement FROM world, facts CROSS JOIN LATERAL (VALUES
@@ -49,6 +52,13 @@ SELECT name, statement FROM world, facts CROSS JOIN LATERAL (VALUES
   ('release_hold', format('SELECT ticketing.release_hold(%L, %L)', reservation, 'roles_buyer')),
   ('claim_free_tickets', format('SELECT ticketing.claim_free_tickets(%L, %s, %L)', 'roles_other', event, items(free, 1))),
   ('create_payment_intent', format('SELECT ticketing.create_payment_intent(%L, %s, %L)', 'roles_other', event, items(paid, 1))),
+  ('setup_payment_method', 'SELECT ticketing.setup_payment_method(''roles_buyer'', ''2026-10-28.endive'')'),
+  ('payment_methods', 'SELECT ticketing.payment_methods(''roles_buyer'')'),
+  ('set_default_payment_method', 'SELECT ticketing.set_default_payment_method(''roles_saver'', ''pm_1'')'),
+  ('remove_payment_method', 'SELECT ticketing.remove_payment_method(''roles_saver'', ''pm_1'')'),
+  ('connect_onboarding', 'SELECT ticketing.connect_onboarding(''roles_host'', ''https://app.example/done'', ''https://app.example/again'')'),
+  ('organizer_status', 'SELECT ticketing.organizer_status(''roles_host'')'),
+  ('refresh_organizer_status', 'SELECT ticketing.refresh_organizer_status(''roles_host'')'),
   ('order_status', format('SELECT ticketing.order_status(%L, %L)', free_order, 'roles_buyer')),
   ('create_checkout_session', format('SELECT ticketing.create_checkout_session(%L, %s, %L, success_url => ''https://example.com/'')', 'roles_other', event, items(paid, 1))),
   ('cancel_order', format('SELECT ticketing.cancel_order((ticketing.create_payment_intent(%L, %s, %L) ->> ''order_id'')::uuid, %1$L)', 'roles_other', event, items(paid, 1))),
@@ -150,7 +160,7 @@ FROM webhook, unnest(ARRAY['anon', 'authenticated']) r;
 -- ---- read-only transactions: PostgREST runs GET and STABLE functions in one
 
 SELECT is(attempt_read_only(statement, r), 'ok', format('%s runs in a read-only transaction as %s', name, r))
-FROM (VALUES ('availability', 'anon'), ('quote', 'anon'), ('order_status', 'service_role'), ('list_co_organizers', 'service_role'), ('door_key', 'service_role'), ('list_door_devices', 'service_role'), ('door_conflicts', 'service_role'), ('door_progress', 'service_role'), ('verify_ticket', 'service_role'), ('check_invariants', 'dvnt_ticketing_cron')) v (n, r)
+FROM (VALUES ('availability', 'anon'), ('quote', 'anon'), ('order_status', 'service_role'), ('organizer_status', 'service_role'), ('list_co_organizers', 'service_role'), ('door_key', 'service_role'), ('list_door_devices', 'service_role'), ('door_conflicts', 'service_role'), ('door_progress', 'service_role'), ('verify_ticket', 'service_role'), ('check_invariants', 'dvnt_ticketing_cron')) v (n, r)
 JOIN calls ON name = n;
 SELECT is(attempt_read_only((SELECT statement FROM calls WHERE name = 'hold_tickets'), 'service_role'), '25006',
   'a command does not: it says so, and holds nothing');

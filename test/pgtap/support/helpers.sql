@@ -135,6 +135,31 @@ BEGIN
 END
 $$;
 
+-- The relay in single steps. Leases what is ready; what a user was leased is then answered by kind.
+CREATE TABLE leased (id uuid, lease_token uuid, body text, api_version text, kind text, user_id text);
+CREATE FUNCTION lease() RETURNS SETOF text LANGUAGE sql AS $$
+  WITH made AS (
+    INSERT INTO leased SELECT c.id, c.lease_token, c.body, c.api_version, r.kind, r.user_id FROM ticketing.relay_claim(100, '1 minute') c JOIN ticketing.stripe_requests r USING (id)
+    RETURNING leased.user_id, leased.kind)
+  SELECT made.user_id || ' ' || made.kind FROM made
+$$;
+CREATE FUNCTION answer(who text, what text, status integer, body jsonb) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+  l leased;
+BEGIN
+  DELETE FROM leased WHERE (user_id, kind) = (who, what) RETURNING * INTO STRICT l;
+  RETURN ticketing.relay_complete(l.id, l.lease_token, status, '{"request-id": "req_1"}', convert_to(body::text, 'UTF8'));
+END
+$$;
+-- How the requests of a user stand.
+CREATE FUNCTION requests(who text) RETURNS SETOF text LANGUAGE sql AS $$
+  SELECT r.kind || ' ' || r.state FROM ticketing.stripe_requests r WHERE r.user_id = who ORDER BY seq
+$$;
+-- What a call enqueued, by its answer.
+CREATE FUNCTION request(said jsonb) RETURNS ticketing.stripe_requests LANGUAGE sql AS $$
+  SELECT r FROM ticketing.stripe_requests r WHERE r.id = (said ->> 'stripe_request_id')::uuid
+$$;
+
 -- An order whose PaymentIntent the buyer can pay.
 CREATE FUNCTION payable_order(buyer text, event integer, items jsonb) RETURNS uuid LANGUAGE plpgsql AS $$
 DECLARE
