@@ -1,5 +1,6 @@
 // The path of an API call: key, version, URL, form, idempotency key, parameters, endpoint, answer.
 // All of it is synchronous, so a call is executed as a whole or not at all; only faults take their time.
+import { masked, onAccount } from './connect.mjs';
 import { StripeError, errorForStatus, invalid, unknownUrl } from './errors.mjs';
 import { expand } from './expand.mjs';
 import { decodeForm } from './form.mjs';
@@ -88,6 +89,7 @@ class Call {
       query: exchange.query,
       body: exchange.body,
       idempotency_key: this.idempotencyKey,
+      stripe_account: headers['stripe-account'] ?? null,
       stripe_version: this.versionGiven,
       http: exchange.http,
       request_id: this.requestId,
@@ -103,8 +105,7 @@ class Call {
 
   // All that comes before the endpoint runs. Returns the answer if the call ends here, or null.
   begin() {
-    const { app, exchange } = this;
-    const { method, path, body } = exchange;
+    const { method, path, body } = this.exchange;
     try {
       this.#authenticate();
       if (this.versionGiven !== null && !VERSION.test(this.versionGiven)) {
@@ -114,11 +115,11 @@ class Call {
       this.id = this.#route.id;
       const form = this.#form();
       if (this.idempotencyKey !== null) {
-        const kept = app.idempotencyKeys.look(this.idempotencyKey, path, body);
+        const kept = this.app.idempotencyKeys.look(this.idempotencyKey, path, body);
         if (kept !== null) return { ...kept, replayed: true };
       }
       this.params = checkParams(this.#route.endpoint.params, form);
-      if (this.idempotencyKey !== null) this.#entry = app.idempotencyKeys.claim(this.idempotencyKey, path, body);
+      if (this.idempotencyKey !== null) this.#entry = this.app.idempotencyKeys.claim(this.idempotencyKey, path, body);
       return null;
     } catch (error) {
       return this.#refusal(error);
@@ -155,14 +156,7 @@ class Call {
       if (key === '') throw new StripeError(401, { message: NO_KEY }, { 'www-authenticate': 'Basic realm="Stripe"' });
       if (key !== app.key) throw new StripeError(401, { message: `Invalid API Key provided: ${masked(key)}` });
     }
-    if (account !== undefined && account !== app.account.id) {
-      throw new StripeError(403, {
-        code: 'account_invalid',
-        message:
-          `The provided key '${masked(app.key)}' does not have access to account '${account}' (or that account does not exist). ` +
-          'Application access may have been revoked.',
-      });
-    }
+    if (account !== undefined) this.app = onAccount(app, account);
   }
 
   // The decoded parameters of the query and the body.
@@ -236,6 +230,3 @@ function givenKey(authorization = '') {
   if (/^basic$/i.test(scheme)) return Buffer.from(value, 'base64').toString('utf8').split(':')[0];
   return '';
 }
-
-// A key as Stripe's errors show it: its kind and its last four characters.
-const masked = (key) => key.slice(0, 8) + '*'.repeat(Math.max(0, key.length - 12)) + key.slice(8).slice(-4);

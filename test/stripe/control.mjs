@@ -1,5 +1,7 @@
 // The control endpoint, /_control: what tests do that no API call can. JSON in and out, no key; see README.md.
 import { StripeError, invalid } from './errors.mjs';
+import { eventsOf } from './connect.mjs';
+import { changeAccount } from './resources/accounts.mjs';
 import { intentOf } from './resources/checkout_sessions.mjs';
 import { challenge, decline, pay, settle } from './resources/payment_states.mjs';
 import { letRefunds, refund, refundableCharge, settleRefund } from './resources/refunds.mjs';
@@ -20,6 +22,12 @@ const actions = {
     refund(app, refundableCharge(app, { charge, payment_intent: intent }), { amount }),
 
   'POST /_control/refunds': letRefunds,
+
+  'POST /_control/account': changeAccount,
+  'POST /_control/connect'(app, { check_destinations: checks }) {
+    app.checksDestinations = checks === true;
+    return { check_destinations: app.checksDestinations };
+  },
 
   'GET /_control/faults': (app) => app.faults.list(),
   'POST /_control/faults': (app, spec) => app.faults.add(spec),
@@ -53,16 +61,16 @@ const actions = {
   'GET /_control/requests': (app) => app.journal.list(),
   'GET /_control/deliveries': (app) => app.webhooks.list(),
 
-  'POST /_control/resend'(app, { event: id }) {
-    const event = app.store.events.need(id);
+  'POST /_control/resend'(app, { event: id, account }) {
+    const event = (eventsOf(app, account) ?? app.store.events).need(id);
     app.webhooks.deliver({ ...event, pending_webhooks: 1 });
     return event;
   },
 
   'GET /_control/webhook': describeWebhook,
-  'POST /_control/webhook'(app, { api_version: version, events: types, secret, url }) {
+  'POST /_control/webhook'(app, { api_version: version, connect_secret: connectSecret, events: types, secret, url }) {
     if (version !== undefined) app.events.apiVersion = version;
-    app.webhooks.configure({ url, secret, types });
+    app.webhooks.configure({ url, secret, connectSecret, types });
     return describeWebhook(app);
   },
 

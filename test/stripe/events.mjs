@@ -12,12 +12,18 @@ export class Events {
     this.apiVersion = apiVersion;
   }
 
+  // The same for a connected account, with a store of its own.
+  on(account, store) {
+    return Object.create(this, { account: { value: account }, store: { value: store } });
+  }
+
   // Tells that `object` came to be what it is, by `call` (null: of itself or from outside the API).
   // `previous` holds the members that changed, with their values before.
   emit(type, object, call, previous) {
     const event = this.store.events.add({
       id: newId.event(),
       object: 'event',
+      ...(this.account !== undefined && { account: this.account }),
       api_version: this.apiVersion,
       created: this.clock.seconds(),
       data: previous === undefined ? { object } : { object, previous_attributes: previous },

@@ -22,6 +22,7 @@ export function base62(length) {
 }
 
 export const newId = {
+  account: () => `acct_1${base62(15)}`,
   balanceTransaction: () => `txn_3${base62(23)}`,
   applicationFee: () => `fee_1${base62(23)}`,
   charge: () => `ch_3${base62(23)}`,
@@ -30,6 +31,7 @@ export const newId = {
   ephemeralKey: () => `ephkey_1${base62(23)}`,
   ephemeralKeySecret: () => `ek_test_${base62(64)}`,
   event: () => `evt_1${base62(23)}`,
+  linkSecret: () => base62(32),
   paymentIntent: () => `pi_3${base62(23)}`,
   paymentIntentSecret: (id) => `${id}_secret_${base62(25)}`,
   paymentMethod: () => `pm_1${base62(23)}`,

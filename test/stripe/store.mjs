@@ -51,6 +51,15 @@ export class Collection {
     return object;
   }
 
+  // Takes an object out, which few ever are.
+  remove(id) {
+    const at = this.#positions.get(id);
+    this.#items.splice(at, 1);
+    this.#origins.splice(at, 1);
+    this.#positions.clear();
+    this.#items.forEach((item, i) => this.#positions.set(item.id, i));
+  }
+
   clear() {
     this.#items = [];
     this.#positions.clear();
@@ -89,14 +98,15 @@ export class Collection {
 
 export function createStore() {
   return {
+    accounts: new Collection('account', '/v1/accounts'),
     balance_transactions: new Collection('balance transaction', '/v1/balance_transactions'),
     charges: new Collection('charge', '/v1/charges'),
     checkout_sessions: new Collection('checkout session', '/v1/checkout/sessions'),
     customers: new Collection('customer', '/v1/customers'),
     ephemeral_keys: new Collection('ephemeral key', '/v1/ephemeral_keys'),
     events: new Collection('event', '/v1/events'),
-    payment_methods: new Collection('PaymentMethod', '/v1/payment_methods'),
     payment_intents: new Collection('payment_intent', '/v1/payment_intents'),
+    payment_methods: new Collection('PaymentMethod', '/v1/payment_methods'),
     refunds: new Collection('refund', '/v1/refunds'),
   };
 }

@@ -1,6 +1,7 @@
 // A local Stripe: puts the rooms together.
 import { answerApi } from './api.mjs';
 import { Clock } from './clock.mjs';
+import { eventsOf } from './connect.mjs';
 import { answerControl } from './control.mjs';
 import { DEFAULT_API_VERSION, Events } from './events.mjs';
 import { Faults } from './faults.mjs';
@@ -21,16 +22,20 @@ export function createApp({ key = 'sk_test_local', webhookUrl = null, webhookSec
   const webhooks = new Webhooks({
     clock,
     secret: webhookSecret,
-    onDelivered: (event) => {
-      if (store.events.get(event.id) !== undefined) store.events.put({ ...event, pending_webhooks: 0 });
+    onDelivered(event) {
+      const events = eventsOf(app, event.account);
+      if (events?.get(event.id) !== undefined) events.put({ ...event, pending_webhooks: 0 });
     },
   });
   webhooks.configure({ url: webhookUrl, types: webhookTypes });
-  return {
+  const app = {
     account: newAccount(accountOf(key), clock.seconds()),
     apiVersion: DEFAULT_API_VERSION,
     bearer: `Bearer ${key}`,
+    checksDestinations: false,
     clock,
+    // The same for each connected account that has done something, by its id (connect.mjs).
+    connected: new Map(),
     events: new Events({ clock, store, webhooks }),
     faults: new Faults(),
     idempotencyKeys: new IdempotencyKeys(clock),
@@ -49,10 +54,13 @@ export function createApp({ key = 'sk_test_local', webhookUrl = null, webhookSec
       this.idempotencyKeys.clear();
       this.journal.clear();
       this.rates.reset();
+      this.connected.clear();
+      this.checksDestinations = false;
       this.refundsBecome = 'succeeded';
       for (const name in this.store) this.store[name].clear();
     },
   };
+  return app;
 }
 
 // Serves a Stripe on the loopback with certificates in `dir`; port 0 takes any.

@@ -56,14 +56,16 @@ export class Webhooks {
   constructor({ clock, secret, onDelivered }) {
     this.clock = clock;
     this.secret = secret;
+    this.connectSecret = null;
     this.onDelivered = onDelivered;
   }
 
-  // Sets what is given of {url, secret, types}; a url of null ends deliveries, `types` ['*'] asks for all.
+  // Sets what is given of {url, secret, connectSecret, types}: the second secret is for events of connected accounts; a url of null ends deliveries, `types` ['*'] asks for all.
   // What the endpoint has not taken yet is sent anew.
-  configure({ url, secret, types }) {
+  configure({ url, secret, connectSecret, types }) {
     if (url !== undefined) this.#endpoint = url === null ? null : parseUrl(url);
     if (secret !== undefined) this.secret = secret;
+    if (connectSecret !== undefined) this.connectSecret = connectSecret;
     if (types !== undefined) this.#types = new Set(types);
     for (const { event, status } of this.#deliveries.values()) if (status !== 'delivered') this.deliver(event);
   }
@@ -113,6 +115,7 @@ export class Webhooks {
     if (this.#endpoint === null || this.#deliveries.get(delivery.event.id) !== delivery) return;
     const body = Buffer.from(JSON.stringify(delivery.event, null, 2));
     const url = this.#endpoint;
+    const secret = delivery.event.account === undefined ? this.secret : this.connectSecret ?? this.secret;
     const request = (url.protocol === 'https:' ? https : http).request(url, {
       method: 'POST',
       agent: this.#agents[url.protocol],
@@ -121,7 +124,7 @@ export class Webhooks {
         'content-type': 'application/json; charset=utf-8',
         'content-length': body.length,
         'user-agent': 'Stripe/1.0 (+https://stripe.com/docs/webhooks)',
-        'stripe-signature': signature(this.secret, this.clock.seconds(), body),
+        'stripe-signature': signature(secret, this.clock.seconds(), body),
       },
     });
     delivery.attempts += 1;

@@ -61,7 +61,7 @@ function create(app, call) {
   }
   const customer = params.customer === undefined ? null : app.store.customers.need(params.customer, 'customer');
   const intentData = params.payment_intent_data ?? {};
-  checkConnect({ ...intentData, amount: total }, 'payment_intent_data');
+  checkConnect(app, { ...intentData, amount: total }, 'payment_intent_data');
   const expiresAt = params.expires_at ?? created + LONGEST;
   if (expiresAt < created + SHORTEST) {
     throw invalid('The `expires_at` timestamp must be at least 30 minutes from Checkout Session creation.', { param: 'expires_at' });

@@ -1,5 +1,6 @@
 // Every endpoint of the API: {method, path, params?, run(app, call)}.
 import * as account from './account.mjs';
+import * as accounts from './accounts.mjs';
 import * as charges from './charges.mjs';
 import * as checkoutSessions from './checkout_sessions.mjs';
 import * as customers from './customers.mjs';
@@ -11,6 +12,7 @@ import * as refunds from './refunds.mjs';
 
 export const endpoints = [
   account,
+  accounts,
   charges,
   checkoutSessions,
   customers,

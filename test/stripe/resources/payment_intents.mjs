@@ -4,6 +4,7 @@ import { newId } from '../ids.mjs';
 import { checkAmount } from '../money.mjs';
 import { boolean, clearable, currency, email, integer, mergeMetadata, metadata, object } from '../params.mjs';
 import { oneOf, paging, required, string, timeRange, url } from '../params.mjs';
+import { checkDestination } from './accounts.mjs';
 import { behaviourOf, needPaymentMethod, typeNames } from './payment_methods.mjs';
 import { PAYABLE, cancel, challenge, decline, follower, needStatus, pay } from './payment_states.mjs';
 
@@ -45,11 +46,12 @@ const updateParams = {
 };
 
 // Refuses a platform fee that no other account would pay.
-export function checkConnect({ amount, application_fee_amount: fee, transfer_data: transfer, on_behalf_of: behalf }, prefix = '') {
+export function checkConnect(app, { amount, application_fee_amount: fee, transfer_data: transfer, on_behalf_of: behalf }, prefix = '') {
   const named = (name) => (prefix === '' ? name : `${prefix}[${name}]`);
   if (transfer && !/^acct_\w+$/.test(transfer.destination)) {
     throw invalid(`No such destination: '${transfer.destination}'`, { code: 'resource_missing', param: named('transfer_data[destination]') });
   }
+  if (transfer) checkDestination(app, transfer.destination, named('transfer_data[destination]'));
   if (fee != null && !transfer && !behalf) {
     throw invalid(
       'Can only apply an application_fee_amount when the PaymentIntent is attempting a direct payment (using an OAuth key or ' +
@@ -139,7 +141,7 @@ function confirm(app, intent, { payment_method: id = intent.payment_method }, ca
 function create(app, call) {
   const { confirm: confirmed = false, return_url: returnUrl, ...fields } = call.params;
   checkAmount(fields.amount, fields.currency);
-  checkConnect(fields);
+  checkConnect(app, fields);
   if (fields.customer !== undefined) app.store.customers.need(fields.customer, 'customer');
   if (fields.payment_method !== undefined) fields.payment_method = needPaymentMethod(app, fields.payment_method, call).id;
   fields.automatic_payment_methods = { allow_redirects: 'always', enabled: true, ...fields.automatic_payment_methods };
@@ -164,7 +166,7 @@ function update(app, call) {
   const after = { ...intent, ...changes, metadata: mergeMetadata(intent.metadata, given) };
   if (transfer && intent.transfer_data) after.transfer_data = { ...intent.transfer_data, ...transfer };
   checkAmount(after.amount, after.currency);
-  checkConnect(after);
+  checkConnect(app, after);
   if (changes.customer !== undefined) app.store.customers.need(changes.customer, 'customer');
   if (changes.payment_method !== undefined) {
     after.payment_method = needPaymentMethod(app, changes.payment_method, call).id;
