@@ -5,6 +5,7 @@ import { changeAccount } from './resources/accounts.mjs';
 import { intentOf } from './resources/checkout_sessions.mjs';
 import { challenge, decline, pay, settle } from './resources/payment_states.mjs';
 import { letRefunds, refund, refundableCharge, settleRefund } from './resources/refunds.mjs';
+import { setUp } from './resources/setup_intents.mjs';
 
 const actions = {
   'POST /_control/pay': (app, { amount_received: received, method: type, ...what }) => moved(app, what, pay, { received, type }),
@@ -22,6 +23,13 @@ const actions = {
     refund(app, refundableCharge(app, { charge, payment_intent: intent }), { amount }),
 
   'POST /_control/refunds': letRefunds,
+
+  'POST /_control/setup': setUp,
+  'POST /_control/search'(app, { delay }) {
+    if (!(delay >= 0)) throw invalid('A search needs a delay in seconds.', { param: 'delay' });
+    app.searchDelay = delay;
+    return { delay };
+  },
 
   'POST /_control/account': changeAccount,
   'POST /_control/connect'(app, { check_destinations: checks }) {

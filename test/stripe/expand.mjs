@@ -25,8 +25,13 @@ function along(store, object, parts, depth, path) {
     if (depth > 0 || name !== 'data' || parts.length === 1) throw notExpandable(path);
     return { ...object, data: object.data.map((item) => along(store, item, parts, 1, path)) };
   }
-  if (!Object.hasOwn(object, name) || !Object.hasOwn(COLLECTIONS, name)) throw notExpandable(path);
+  if (!Object.hasOwn(object, name)) throw notExpandable(path);
   const value = object[name];
+  // A part of the object itself, such as a customer's invoice_settings.
+  if (value !== null && typeof value === 'object' && value.object === undefined && depth + 1 < parts.length) {
+    return { ...object, [name]: along(store, value, parts, depth + 1, path) };
+  }
+  if (!Object.hasOwn(COLLECTIONS, name)) throw notExpandable(path);
   if (value === null) return object;
   const found = typeof value === 'string' ? store[COLLECTIONS[name]].get(value) : value;
   if (found === undefined) return object;

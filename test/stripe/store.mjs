@@ -108,5 +108,6 @@ export function createStore() {
     payment_intents: new Collection('payment_intent', '/v1/payment_intents'),
     payment_methods: new Collection('PaymentMethod', '/v1/payment_methods'),
     refunds: new Collection('refund', '/v1/refunds'),
+    setup_intents: new Collection('setupintent', '/v1/setup_intents'),
   };
 }

@@ -43,6 +43,7 @@ export function createApp({ key = 'sk_test_local', webhookUrl = null, webhookSec
     key,
     rates: new Rates(clock),
     refundsBecome: 'succeeded',
+    searchDelay: 0,
     store,
     webhooks,
 
@@ -57,6 +58,7 @@ export function createApp({ key = 'sk_test_local', webhookUrl = null, webhookSec
       this.connected.clear();
       this.checksDestinations = false;
       this.refundsBecome = 'succeeded';
+      this.searchDelay = 0;
       for (const name in this.store) this.store[name].clear();
     },
   };

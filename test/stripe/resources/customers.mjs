@@ -1,14 +1,31 @@
-// /v1/customers: create, retrieve, update, list by email.
+// /v1/customers: create, retrieve, update, list by email, search.
+import { invalid } from '../errors.mjs';
 import { newId } from '../ids.mjs';
-import { clearable, email, mergeMetadata, metadata, paging, string, timeRange } from '../params.mjs';
+import { clearable, email, mergeMetadata, metadata, object, paging, string, timeRange } from '../params.mjs';
+import { searchEndpoint } from '../search.mjs';
+import { needPaymentMethod } from './payment_methods.mjs';
 
 const fields = {
   description: clearable(string()),
   email: clearable(email),
+  invoice_settings: object({ default_payment_method: clearable(string()) }),
   metadata,
   name: clearable(string({ max: 256 })),
   phone: clearable(string({ max: 20 })),
 };
+
+// What a customer's invoice_settings become; the default is one of their own payment methods.
+function settings(app, customer, given) {
+  const id = given.default_payment_method;
+  if (id === undefined) return customer.invoice_settings;
+  if (id !== null && needPaymentMethod(app, id).customer !== customer.id) {
+    throw invalid(
+      `The customer does not have a payment method with the ID ${id}. The payment method must be attached to the customer.`,
+      { code: 'resource_missing', param: 'invoice_settings[default_payment_method]' },
+    );
+  }
+  return { ...customer.invoice_settings, default_payment_method: id };
+}
 
 function create(app, call) {
   const { params } = call;
@@ -37,6 +54,7 @@ function create(app, call) {
     tax_exempt: 'none',
     test_clock: null,
   };
+  if (params.invoice_settings !== undefined) customer.invoice_settings = settings(app, customer, params.invoice_settings);
   app.store.customers.add(customer, call.idempotencyKey);
   app.events.emit('customer.created', customer, call);
   return customer;
@@ -44,8 +62,9 @@ function create(app, call) {
 
 function update(app, call) {
   const before = app.store.customers.need(call.id);
-  const { metadata: given, expand, ...changes } = call.params;
+  const { metadata: given, expand, invoice_settings: givenSettings, ...changes } = call.params;
   const after = { ...before, ...changes, metadata: mergeMetadata(before.metadata, given) };
+  if (givenSettings !== undefined) after.invoice_settings = settings(app, before, givenSettings);
   app.store.customers.put(after);
   const previous = {};
   for (const name of Object.keys(call.params)) {
@@ -67,6 +86,7 @@ function list(app, { params }) {
 export const endpoints = [
   { method: 'POST', path: '/v1/customers', params: fields, run: create },
   { method: 'GET', path: '/v1/customers', params: { ...paging, created: timeRange, email: string({ max: 512 }) }, run: list },
+  searchEndpoint('customers', '/v1/customers/search', { created: 'number', email: 'string', metadata: 'metadata', name: 'string', phone: 'string' }),
   { method: 'GET', path: '/v1/customers/:id', run: (app, call) => app.store.customers.need(call.id) },
   { method: 'POST', path: '/v1/customers/:id', params: fields, run: update },
 ];

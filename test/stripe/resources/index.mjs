@@ -9,6 +9,7 @@ import * as events from './events.mjs';
 import * as paymentIntents from './payment_intents.mjs';
 import * as paymentMethods from './payment_methods.mjs';
 import * as refunds from './refunds.mjs';
+import * as setupIntents from './setup_intents.mjs';
 
 export const endpoints = [
   account,
@@ -21,4 +22,5 @@ export const endpoints = [
   paymentIntents,
   paymentMethods,
   refunds,
+  setupIntents,
 ].flatMap((resource) => resource.endpoints);

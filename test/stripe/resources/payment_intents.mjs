@@ -4,6 +4,7 @@ import { newId } from '../ids.mjs';
 import { checkAmount } from '../money.mjs';
 import { boolean, clearable, currency, email, integer, mergeMetadata, metadata, object } from '../params.mjs';
 import { oneOf, paging, required, string, timeRange, url } from '../params.mjs';
+import { searchEndpoint } from '../search.mjs';
 import { checkDestination } from './accounts.mjs';
 import { behaviourOf, needPaymentMethod, typeNames } from './payment_methods.mjs';
 import { PAYABLE, cancel, challenge, decline, follower, needStatus, pay } from './payment_states.mjs';
@@ -203,6 +204,14 @@ const found = (app, call) => app.store.payment_intents.need(call.id);
 export const endpoints = [
   { method: 'POST', path: '/v1/payment_intents', params: createParams, run: create },
   { method: 'GET', path: '/v1/payment_intents', params: { ...paging, created: timeRange, customer: string() }, run: list },
+  searchEndpoint('payment_intents', '/v1/payment_intents/search', {
+    amount: 'number',
+    created: 'number',
+    currency: 'token',
+    customer: 'token',
+    metadata: 'metadata',
+    status: 'token',
+  }),
   { method: 'GET', path: '/v1/payment_intents/:id', params: { client_secret: string() }, run: found },
   { method: 'POST', path: '/v1/payment_intents/:id', params: updateParams, run: update },
   {
