@@ -67,6 +67,15 @@ function goWrong(app, call, fault) {
 
 const render = (object) => JSON.stringify(object, null, 2) + '\n';
 
+// What was rendered before: an object is never changed, so its bytes last as long as it does.
+const rendered = new WeakMap();
+
+function renderOnce(object) {
+  let body = rendered.get(object);
+  if (body === undefined) rendered.set(object, (body = Buffer.from(render(object))));
+  return body;
+}
+
 class Call {
   // The arguments of the endpoint: the `:id` of the path, and the parameters.
   id = null;
@@ -142,7 +151,9 @@ class Call {
     try {
       const result = this.#route.endpoint.run(app, this);
       const paths = this.params.expand;
-      return { status: 200, body: render(paths === undefined ? result : expand(app.store, result, paths)) };
+      if (paths !== undefined) return { status: 200, body: render(expand(app.store, result, paths)) };
+      const stored = this.exchange.method === 'GET' && result.data === undefined;
+      return { status: 200, body: stored ? renderOnce(result) : render(result) };
     } catch (error) {
       return this.#refusal(error);
     }

@@ -56,6 +56,10 @@ const actions = {
       payment_intents: pick(store.payment_intents, ['id', 'status', 'amount', 'amount_received', 'currency', 'metadata', 'latest_charge']),
       checkout_sessions: pick(store.checkout_sessions, ['id', 'status', 'payment_status', 'amount_total', 'currency', 'metadata', 'payment_intent']),
       refunds: pick(store.refunds, ['id', 'status', 'amount', 'currency', 'metadata', 'payment_intent', 'charge']),
+      customers: pick(store.customers, ['id', 'email', 'metadata', 'invoice_settings']),
+      payment_methods: pick(store.payment_methods, ['id', 'type', 'customer']),
+      setup_intents: pick(store.setup_intents, ['id', 'status', 'customer', 'metadata', 'payment_method']),
+      accounts: pick(store.accounts, ['id', 'type', 'charges_enabled', 'payouts_enabled', 'details_submitted', 'metadata']),
     };
   },
 

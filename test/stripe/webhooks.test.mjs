@@ -107,6 +107,24 @@ test('an endpoint can be set, changed and taken away while running', async (t) =
   assert.equal((await client.call('POST', '/_control/webhook', { raw: '{"url":"ftp://x"}' })).status, 400);
 });
 
+test('what was not taken can be listed', async (t) => {
+  let well = true;
+  const { client, taken } = await withEndpoint(t, () => (well ? 200 : 500));
+  const [{ id: first }, { id: second }] = [await newIntent(client), await newIntent(client)];
+  const listed = async (delivered) => {
+    const { body } = await client.get(`/v1/events?type=payment_intent.canceled&delivery_success=${delivered}`);
+    return body.data.map((event) => event.data.object.id);
+  };
+  await client.post(`/v1/payment_intents/${first}/cancel`);
+  await until(async () => (await listed(true)).length === 1);
+  well = false;
+  await client.post(`/v1/payment_intents/${second}/cancel`);
+  await until(() => taken.length === 2);
+  assert.deepEqual([await listed(true), await listed(false)], [[first], [second]]);
+  well = true;
+  await until(async () => (await listed(false)).length === 0);
+});
+
 test('an event can be sent once more, with the same bytes', async (t) => {
   const { client, taken } = await withEndpoint(t);
   await client.post(`/v1/payment_intents/${(await newIntent(client)).id}/cancel`);
