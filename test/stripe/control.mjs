@@ -80,8 +80,9 @@ const actions = {
   },
 
   'GET /_control/webhook': describeWebhook,
-  'POST /_control/webhook'(app, { api_version: version, connect_secret: connectSecret, events: types, secret, url }) {
+  'POST /_control/webhook'(app, { api_version: version, connect_secret: connectSecret, disorder, events: types, secret, url }) {
     if (version !== undefined) app.events.apiVersion = version;
+    if (disorder !== undefined) app.webhooks.disorder(disorder);
     app.webhooks.configure({ url, secret, connectSecret, types });
     return describeWebhook(app);
   },

@@ -47,6 +47,7 @@ export class Webhooks {
   #endpoint = null;
   #types = new Set(DEFAULT_TYPES);
   #deliveries = new Map();
+  #disorder = null;
   #agents = {
     'http:': new http.Agent({ keepAlive: true, maxSockets: CONNECTIONS }),
     'https:': new https.Agent({ keepAlive: true, maxSockets: CONNECTIONS }),
@@ -78,14 +79,33 @@ export class Webhooks {
     return this.#endpoint !== null && (this.#types.has(type) || this.#types.has('*'));
   }
 
+  // Lets events come late, each by up to `delay_ms`, and so out of order, and this share of them twice; null ends it.
+  // The same seed draws the same delays.
+  disorder(spec) {
+    if (spec === null) {
+      this.#disorder = null;
+      return;
+    }
+    const { delay_ms: delay = 0, duplicates = 0, seed = 1, ...rest } = spec;
+    if (Object.keys(rest).length > 0) throw invalid(`Not a disorder: unknown member: ${Object.keys(rest)[0]}.`);
+    if (!(delay >= 0) || !(duplicates >= 0 && duplicates <= 1) || !Number.isInteger(seed)) throw invalid('Not a disorder.', { param: 'disorder' });
+    this.#disorder = { delay, duplicates, random: randomOf(seed) };
+  }
+
   // Sends an event, now or again; until it is delivered, it is tried again and again.
   deliver(event) {
     const known = this.#deliveries.get(event.id);
-    if (known !== undefined) clearTimeout(known.timer);
-    const delivery = { event, status: 'pending', attempts: known?.attempts ?? 0, failures: 0, answer: null, error: null, timer: null };
+    if (known !== undefined) forget(known);
+    const delivery = { event, status: 'pending', attempts: known?.attempts ?? 0, failures: 0, untaken: 1, answer: null, error: null, timers: new Set() };
     this.#deliveries.set(event.id, delivery);
-    // After the answer to the call that made the event is on its way.
-    setImmediate(() => this.#attempt(delivery));
+    if (this.#disorder === null) {
+      // After the answer to the call that made the event is on its way.
+      setImmediate(() => this.#attempt(delivery));
+      return;
+    }
+    const { delay, duplicates, random } = this.#disorder;
+    if (random() < duplicates) delivery.untaken = 2;
+    for (let copy = 0; copy < delivery.untaken; copy++) this.#later(delivery, random() * delay);
   }
 
   // Every delivery, oldest first.
@@ -102,13 +122,23 @@ export class Webhooks {
 
   // Forgets all deliveries and stops trying.
   clear() {
-    for (const delivery of this.#deliveries.values()) clearTimeout(delivery.timer);
+    this.#disorder = null;
+    for (const delivery of this.#deliveries.values()) forget(delivery);
     this.#deliveries.clear();
   }
 
   close() {
     this.clear();
     for (const agent of Object.values(this.#agents)) agent.destroy();
+  }
+
+  #later(delivery, ms) {
+    const timer = setTimeout(() => {
+      delivery.timers.delete(timer);
+      this.#attempt(delivery);
+    }, ms);
+    timer.unref();
+    delivery.timers.add(timer);
   }
 
   #attempt(delivery) {
@@ -128,32 +158,49 @@ export class Webhooks {
       },
     });
     delivery.attempts += 1;
+    let settled = false;
+    const settle = (taken, error) => {
+      if (!settled) this.#settle(delivery, taken, error);
+      settled = true;
+    };
     request.on('response', (response) => {
       response.on('error', () => {});
       response.resume();
       delivery.answer = response.statusCode;
-      this.#settle(delivery, response.statusCode >= 200 && response.statusCode < 300, null);
+      settle(response.statusCode >= 200 && response.statusCode < 300, null);
     });
     request.on('timeout', () => request.destroy(new Error('no answer in time')));
-    request.on('error', (error) => this.#settle(delivery, false, error.code ?? error.message));
+    request.on('error', (error) => settle(false, error.code ?? error.message));
     request.end(body);
   }
 
-  #settle(delivery, delivered, error) {
-    if (delivery.status === 'delivered') return;
+  #settle(delivery, taken, error) {
     delivery.error = error;
-    if (delivered) {
+    if (taken) {
+      delivery.untaken -= 1;
+      if (delivery.untaken > 0) return;
       delivery.status = 'delivered';
       this.onDelivered(delivery.event);
       return;
     }
     if (this.#deliveries.get(delivery.event.id) !== delivery) return;
     delivery.status = 'retrying';
-    const wait = BACKOFF[Math.min(delivery.failures++, BACKOFF.length - 1)];
-    clearTimeout(delivery.timer);
-    delivery.timer = setTimeout(() => this.#attempt(delivery), wait);
-    delivery.timer.unref();
+    this.#later(delivery, BACKOFF[Math.min(delivery.failures++, BACKOFF.length - 1)]);
   }
+}
+
+function forget(delivery) {
+  for (const timer of delivery.timers) clearTimeout(timer);
+}
+
+// Numbers from 0 to 1 that follow from the seed (mulberry32).
+function randomOf(seed) {
+  return () => {
+    seed = (seed + 0x6d2b79f5) | 0;
+    let t = Math.imul(seed ^ (seed >>> 15), 1 | seed);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  };
 }
 
 function parseUrl(text) {

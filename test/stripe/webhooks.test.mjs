@@ -107,6 +107,28 @@ test('an endpoint can be set, changed and taken away while running', async (t) =
   assert.equal((await client.call('POST', '/_control/webhook', { raw: '{"url":"ftp://x"}' })).status, 400);
 });
 
+test('events can be let come late, out of order, and twice', async (t) => {
+  let refusals = 0;
+  const { client, app, taken, deliveries } = await withEndpoint(t, (n) => (n % 10 === 0 && refusals++ < 5 ? 500 : 200));
+  await client.control('POST', 'webhook', { disorder: { delay_ms: 200, duplicates: 0.2, seed: 7 } });
+  for (let i = 0; i < 100; i++) await client.post(`/v1/payment_intents/${(await newIntent(client)).id}/cancel`);
+  await until(async () => (await deliveries()).every(({ status }) => status === 'delivered'));
+  const made = Array.from(app.store.events).filter(({ type }) => type === 'payment_intent.canceled');
+  const seen = new Map();
+  for (const { event } of taken) seen.set(event.id, (seen.get(event.id) ?? 0) + 1);
+  assert.deepEqual(new Set(seen.keys()), new Set(made.map(({ id }) => id)));
+  // A fifth of a hundred, and those that were refused at first.
+  const extra = taken.length - refusals - 100;
+  assert.ok(extra >= 10 && extra <= 32, `${extra} came twice`);
+  const order = [...seen.keys()];
+  assert.notDeepEqual(order, made.map(({ id }) => id));
+  assert.ok(made.every(({ id }) => app.store.events.get(id).pending_webhooks === 0));
+  await client.control('POST', 'webhook', { disorder: null });
+  for (const wrong of ['{"disorder": {"duplicates": 2}}', '{"disorder": {"delay": 5}}']) {
+    assert.equal((await client.call('POST', '/_control/webhook', { raw: wrong })).status, 400);
+  }
+});
+
 test('what was not taken can be listed', async (t) => {
   let well = true;
   const { client, taken } = await withEndpoint(t, () => (well ? 200 : 500));
