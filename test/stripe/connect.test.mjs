@@ -32,7 +32,8 @@ test('an account is made, changed and listed, and cannot be paid yet', async (t)
   assertError(await client.post('/v1/accounts', { ...EXPRESS, country: 'USA' }), 400);
   assertError(await client.post('/v1/accounts', { ...EXPRESS, controller: { losses: { payments: 'application' } } }), 400, { param: 'type' });
   const { type, ...rest } = EXPRESS;
-  const { body: controlled } = await client.post('/v1/accounts', { ...rest, controller: { stripe_dashboard: { type: 'express' }, fees: { payer: 'application' } } });
+  const controller = { stripe_dashboard: { type: 'express' }, fees: { payer: 'application' } };
+  const { body: controlled } = await client.post('/v1/accounts', { ...rest, controller });
   assert.deepEqual([controlled.type, controlled.controller.stripe_dashboard.type, controlled.controller.fees.payer], ['express', 'express', 'application']);
 });
 
@@ -105,6 +106,20 @@ test('an account has objects and idempotency keys of its own', async (t) => {
   assert.equal((await client.get('/v1/account', as(app.account.id))).body.id, app.account.id);
   const calls = await client.control('GET', 'requests');
   assert.deepEqual(calls.slice(2, 4).map((call) => call.stripe_account), [null, id]);
+});
+
+test("a connected account's own payment is told as its own", async (t) => {
+  const endpoint = await newEndpoint(t);
+  const { client } = await newStripe(t, { webhookUrl: endpoint.url });
+  const { id } = await newAccount(client);
+  const card = { payment_method: 'pm_card_visa', confirm: true };
+  const { body: paid } = await client.post('/v1/payment_intents', { ...INTENT, ...card, metadata: { order_id: 'o1' } }, as(id));
+  assert.equal(paid.status, 'succeeded');
+  const [{ event }] = await until(() => endpoint.taken.length > 0 && endpoint.taken);
+  assert.deepEqual([event.type, event.account, event.data.object.metadata], ['payment_intent.succeeded', id, { order_id: 'o1' }]);
+  assertError(await client.get(`/v1/payment_intents/${paid.id}`), 404, { code: 'resource_missing' });
+  assertError(await client.post('/v1/refunds', { payment_intent: paid.id }), 400, { code: 'resource_missing' });
+  assert.equal((await client.post('/v1/refunds', { payment_intent: paid.id }, as(id))).body.status, 'succeeded');
 });
 
 test('an account that leaves opens no more', async (t) => {

@@ -61,8 +61,8 @@ export class Webhooks {
     this.onDelivered = onDelivered;
   }
 
-  // Sets what is given of {url, secret, connectSecret, types}: the second secret is for events of connected accounts; a url of null ends deliveries, `types` ['*'] asks for all.
-  // What the endpoint has not taken yet is sent anew.
+  // Sets what is given of {url, secret, connectSecret, types}: the second secret is for events of connected accounts;
+  // a url of null ends deliveries, `types` ['*'] asks for all. What the endpoint has not taken yet is sent anew.
   configure({ url, secret, connectSecret, types }) {
     if (url !== undefined) this.#endpoint = url === null ? null : parseUrl(url);
     if (secret !== undefined) this.secret = secret;

@@ -39,6 +39,7 @@ const createParams = {
 };
 
 const DASHBOARDS = { custom: 'none', express: 'express', standard: 'full' };
+const TYPES = { express: 'express', full: 'standard', none: 'none' };
 
 const requirements = (due = [], { past = [], pending = [], reason = null } = {}) => ({
   alternatives: [],
@@ -85,7 +86,8 @@ const STATES = {
 
 function addAccount(app, id, params, origin) {
   const dashboard = params.controller?.stripe_dashboard?.type ?? DASHBOARDS[params.type ?? 'standard'];
-  const type = params.controller === undefined ? params.type ?? 'standard' : dashboard === 'full' ? 'standard' : dashboard === 'express' ? 'express' : 'none';
+  const type = params.type ?? TYPES[dashboard];
+  const ours = params.type === 'express' || params.type === 'custom';
   const capabilities = {};
   for (const name in params.capabilities) if (params.capabilities[name].requested) capabilities[name] = 'inactive';
   return app.store.accounts.add(
@@ -100,9 +102,9 @@ function addAccount(app, id, params, origin) {
       capabilities,
       charges_enabled: false,
       controller: {
-        fees: { payer: params.controller?.fees?.payer ?? (type === 'standard' ? 'account' : 'application_express') },
+        fees: { payer: params.controller?.fees?.payer ?? (ours ? `application_${type}` : 'account') },
         is_controller: true,
-        losses: { payments: params.controller?.losses?.payments ?? (type === 'standard' ? 'stripe' : 'application') },
+        losses: { payments: params.controller?.losses?.payments ?? (ours ? 'application' : 'stripe') },
         requirement_collection: params.controller?.requirement_collection ?? (type === 'custom' ? 'application' : 'stripe'),
         stripe_dashboard: { type: dashboard },
         type: 'application',
