@@ -12,6 +12,7 @@
  *	  DVNT_RELAY_CONCURRENCY	calls at once, default 32
  *	  DVNT_RELAY_TIMEOUT		seconds a call may take, default 30
  *	  DVNT_RELAY_LEASE			seconds a claimed row is ours, default timeout + 15
+ *	  DVNT_RELAY_POLL			seconds between looks while asleep, default 1
  *	  DVNT_RELAY_DEBUG			1: more log lines
  *
  * PG* belong to libpq, HTTPS_PROXY and NO_PROXY to libcurl.
@@ -248,6 +249,7 @@ config_load(void)
 	config.concurrency = read_number("DVNT_RELAY_CONCURRENCY", 1, MAX_CONCURRENCY, 32);
 	config.timeout = read_number("DVNT_RELAY_TIMEOUT", 1, 300, 30);
 	config.lease = read_number("DVNT_RELAY_LEASE", 1, 3600, config.timeout + 15);
+	config.poll = read_number("DVNT_RELAY_POLL", 1, 3600, 1);
 	if (config.lease <= config.timeout)
 		refuse("DVNT_RELAY_LEASE", "must be longer than DVNT_RELAY_TIMEOUT");
 	value = getenv("DVNT_INSTALLATION");

@@ -46,7 +46,6 @@
 #define LINGER			50		/* ms awake after something happened */
 #define LOOK_INTERVAL	10		/* ms between looks while awake */
 #define LOOK_INTERVAL_MOST	50	/* the same when the lock cannot be had */
-#define SAFETY_INTERVAL	1000	/* ms between looks while asleep */
 
 static bool asleep;
 static bool holding;			/* the lock is ours */
@@ -154,7 +153,7 @@ doorbell_claimed(int rows, int wanted)
 		if (!asleep)
 			log_event(LOG_LEVEL_DEBUG, "asleep", NULL, NULL);
 		asleep = true;
-		look_at = now + SAFETY_INTERVAL;
+		look_at = now + (msec_t) config.poll * 1000;
 	}
 	else
 	{

@@ -63,6 +63,7 @@ static const char usage[] =
 	"  DVNT_RELAY_CONCURRENCY  calls at once, default 32\n"
 	"  DVNT_RELAY_TIMEOUT      seconds a call may take, default 30\n"
 	"  DVNT_RELAY_LEASE        seconds a claimed row is ours, default timeout + 15\n"
+	"  DVNT_RELAY_POLL         seconds between looks while asleep, default 1\n"
 	"  DVNT_RELAY_DEBUG        1 for more log lines\n"
 	"  PGHOST, PGDATABASE, ... the database, directly and not through a pooler\n"
 	"\n"

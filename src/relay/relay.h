@@ -75,6 +75,7 @@ typedef struct Config
 	int			concurrency;	/* calls at once */
 	int			timeout;		/* seconds a call may take */
 	int			lease;			/* seconds a claimed row is ours */
+	int			poll;			/* seconds between looks while asleep */
 	bool		debug;
 	bool		once;			/* carry what is ready now, then exit */
 } Config;

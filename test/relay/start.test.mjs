@@ -44,6 +44,7 @@ const refusals = [
   ['a number with a unit', { DVNT_RELAY_TIMEOUT: '30s' }, 'DVNT_RELAY_TIMEOUT', /whole number/],
   ['a negative number', { DVNT_RELAY_TIMEOUT: '-1' }, 'DVNT_RELAY_TIMEOUT', /whole number/],
   ['a lease that ends before a call does', { DVNT_RELAY_TIMEOUT: '20', DVNT_RELAY_LEASE: '20' }, 'DVNT_RELAY_LEASE', /longer/],
+  ['a poll without a pause', { DVNT_RELAY_POLL: '0' }, 'DVNT_RELAY_POLL', /from 1 to/],
 ];
 
 for (const [name, environment, variable, error] of refusals) {
