@@ -1,7 +1,8 @@
 # shellcheck shell=bash disable=SC2034,SC2154
-# The relay's requests a second, from an outbox that is full, beside those of h2load: the same GET of the same local
-# Stripe over one connection of HTTP/2 with as many streams. Of the relay's requests each is claimed in one transaction
-# and its answer stored and applied in another.
+# The relay's requests a second, from an outbox that is full, beside those of h2load and wrk: the same GET of the same
+# local Stripe, by h2load as by the relay over one connection of HTTP/2 with as many streams, by wrk over as many
+# connections of HTTP/1.1, which is all that it speaks. Of the relay's requests each is claimed in one transaction and
+# its answer stored and applied in another.
 
 relay_streams=64
 
@@ -20,7 +21,7 @@ run_relay() {
   clients=$relay_streams
   for ((round = 1; round <= rounds; round++)); do
     note "relay: round $round of $rounds"
-    for contender in $(rotated $((turns++)) relay h2load); do "turn_of_$contender" "/v1/customers/$customer" "$requests"; done
+    for contender in $(rotated $((turns++)) relay h2load wrk); do "turn_of_$contender" "/v1/customers/$customer" "$requests"; done
   done
   drop_database relay
 }
@@ -66,6 +67,13 @@ turn_of_h2load() {
   record h2load violations $((requests - ${answered:-0}))
 }
 
+turn_of_wrk() {
+  local path=$1 output
+  output=$(wrk -t 1 -c "$relay_streams" -d "$(full_or_quick 3s 1s)" -H "Authorization: Bearer $stripe_key" -H 'Stripe-Version: 2026-10-28.endive' "$stripe_base$path")
+  record wrk rate "$(sed -nE 's/^Requests\/sec: *([0-9.]+)$/\1/p' <<<"$output")"
+  record wrk violations "$(grep -cE 'Non-2xx|Socket errors' <<<"$output" || :)"
+}
+
 turn_of_relay() {
   local requests=$2 pid tries
   # Customers, because the effect of their answer is the least there is: a row.
@@ -91,10 +99,15 @@ SQL
 }
 
 report_relay() {
-  bound "relay, $relay_streams streams: requests a second / those of h2load" \
-    "SELECT bench.median(array_agg(r.rate / h.rate)) FROM bench.rate r JOIN bench.rate h USING (scenario, round) WHERE scenario = 'relay' AND r.contender = 'relay' AND h.contender = 'h2load'" '>=' 0.6
+  bound "relay, $relay_streams streams: requests a second / those of h2load" "$(relay_median h2load)" '>=' 0.6
+  bound "relay, $relay_streams streams: requests a second / those of wrk over $relay_streams connections" "$(relay_median wrk)" '>=' 0.6
   bound 'relay: requests that were not answered, stored and applied at the first attempt' "SELECT sum(violations) FROM bench.violations WHERE scenario = 'relay'" '=' 0
 
-  printf '\n## Relay\n\nGET of customers from the local Stripe over one connection of HTTP/2, %s streams: **h2load**; **relay**, from a full outbox, claim and storing of each answer included. Requests a second, median of the rounds (least–most).\n' "$relay_streams"
+  printf '\n## Relay\n\nGET of customers from the local Stripe over one connection of HTTP/2, %s streams: **h2load**; **relay**, from a full outbox, claim and storing of each answer included. **wrk**, over %s connections of HTTP/1.1. Requests a second, median of the rounds (least–most).\n' "$relay_streams" "$relay_streams"
   table "SELECT contender, bench.shown_with_range(array_agg(rate)) FROM bench.rate WHERE scenario = 'relay' GROUP BY 1 ORDER BY 1" '' 'Requests per second'
+}
+
+relay_median() {
+  echo "SELECT bench.median(array_agg(r.rate / h.rate)) FROM bench.rate r JOIN bench.rate h USING (scenario, latency, clients, round)
+        WHERE scenario = 'relay' AND r.contender = 'relay' AND h.contender = '$1'"
 }
