@@ -26,6 +26,7 @@ await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
 
 await takeOutbox();
 const relay = new Relay({ base: `http://127.0.0.1:${server.address().port}`, ca: '' });
+process.on('exit', () => relay.child.kill('SIGKILL'));
 await relay.until('ready');
 const session = new Session();
 

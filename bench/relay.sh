@@ -12,7 +12,7 @@ run_relay() {
   requests=$(full_or_quick 20000 2000)
   fresh_database relay
   start_stripe
-  trap stop_stripe EXIT
+  trap 'stop_relay || :; stop_stripe' EXIT
   make_customers "$requests" >"$build/customers"
   read -r customer <"$build/customers"
   sql -c 'CREATE TABLE bench.customer (id text)' -c "\\copy bench.customer FROM '$build/customers'"
@@ -75,7 +75,7 @@ turn_of_wrk() {
 }
 
 turn_of_relay() {
-  local requests=$2 pid tries
+  local requests=$2 tries
   # Customers, because the effect of their answer is the least there is: a row.
   sql <<SQL
 TRUNCATE ticketing.stripe_requests, public.stripe_customers;
@@ -85,14 +85,13 @@ SQL
   sql -c 'VACUUM ANALYZE ticketing.stripe_requests' -c CHECKPOINT
   PGUSER=dvnt_ticketing_relay STRIPE_API_BASE=$stripe_base STRIPE_CA_FILE=$stripe_ca STRIPE_SECRET_KEY=$stripe_key DVNT_RELAY_CONCURRENCY=$relay_streams \
     src/relay/dvnt_stripe_relay 2>"$build/relay.log" &
-  pid=$!
+  relay_pid=$!
   for ((tries = 1; ; tries++)); do
     [[ $(sql -c "SELECT EXISTS (SELECT FROM ticketing.stripe_requests WHERE state IN ('ready', 'leased'))") == t ]] || break
     ((tries < 240)) || fail "the relay does not come to an end: $(tail -n 1 "$build/relay.log")"
     sleep 0.5
   done
-  kill "$pid"
-  wait "$pid" || fail "the relay ended badly: $(tail -n 1 "$build/relay.log")"
+  stop_relay || fail "the relay ended badly: $(tail -n 1 "$build/relay.log")"
   # From the first claim to the last answer that is stored.
   record relay rate "$(sql -c "SELECT count(*) / extract(epoch FROM max(completed_at) - min(first_sent_at)) FROM ticketing.stripe_requests")"
   record relay violations "$(sql -c "SELECT $requests - count(*) FILTER (WHERE state = 'done' AND applied AND attempts = 1) FROM ticketing.stripe_requests")"
@@ -105,6 +104,12 @@ report_relay() {
 
   printf '\n## Relay\n\nGET of customers from the local Stripe over one connection of HTTP/2, %s streams: **h2load**; **relay**, from a full outbox, claim and storing of each answer included. **wrk**, over %s connections of HTTP/1.1. Requests a second, median of the rounds (least–most).\n' "$relay_streams" "$relay_streams"
   table "SELECT contender, bench.shown_with_range(array_agg(rate)) FROM bench.rate WHERE scenario = 'relay' GROUP BY 1 ORDER BY 1" '' 'Requests per second'
+}
+
+stop_relay() {
+  local pid=${relay_pid-}
+  relay_pid=''
+  [[ -z $pid ]] || { kill "$pid" && wait "$pid"; }
 }
 
 relay_median() {
