@@ -58,7 +58,7 @@ stress:
 	test/stress/run --seconds 120
 	test/stress/run --seconds 60 --kill
 storm:
-	test/storm/run --orders $(or $(ORDERS),10000)
+	test/storm/run storm --orders $(or $(ORDERS),10000)
 bench:
 	bench/run
 

@@ -2,7 +2,7 @@
 // meet a database that goes away, and ask again under the same request id.
 import { randomUUID } from 'node:crypto';
 import { quote } from '../relay/support/database.mjs';
-import { decline, pay } from '../stripe/resources/payment_intents.mjs';
+import { atStripe } from './at_stripe.mjs';
 
 const DECLINED = 0.2;
 const MOBILE = 0.1;
@@ -65,16 +65,15 @@ export class Buyers {
   }
 
   async #pay(order) {
-    const { app } = this.stripe;
     const [id] = order.client_secret.split('_secret_');
-    const intent = app.store.payment_intents.need(id);
+    const intent = this.stripe.app.store.payment_intents.need(id);
     if (intent.client_secret !== order.client_secret) throw new Error(`the client secret of ${order.order_id} is not that of ${id}`);
     if (Math.random() < DECLINED) {
       this.declined += 1;
-      decline(app, intent, 'generic_decline');
+      atStripe(this.stripe, 'decline', { payment_intent: id, code: 'generic_decline' });
       await pause(Math.random() * 100);
     }
-    pay(app, app.store.payment_intents.need(id));
+    atStripe(this.stripe, 'pay', { payment_intent: id });
   }
 
   // The answer of a statement, which is sent again until it has one.

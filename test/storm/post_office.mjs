@@ -16,9 +16,11 @@ export class PostOffice {
   failed = 0;
   #underWay = 0;
 
-  constructor(pool, secret) {
+  // `now` is Stripe's, in unix seconds.
+  constructor(pool, secret, now = () => Math.floor(Date.now() / 1000)) {
     this.pool = pool;
     this.secret = secret;
+    this.now = now;
     this.server = createServer((request, response) => {
       const chunks = [];
       request.on('data', (chunk) => chunks.push(chunk));
@@ -55,7 +57,7 @@ export class PostOffice {
   #bring(body, wait) {
     this.#underWay += 1;
     const attempt = async () => {
-      const header = signature(this.secret, Math.floor(Date.now() / 1000), body);
+      const header = signature(this.secret, this.now(), body);
       try {
         const answer = await this.pool.query(`SELECT ticketing.stripe_webhook('\\x${body.toString('hex')}', '${header}') ->> 'outcome'`);
         this.outcomes[answer] = (this.outcomes[answer] ?? 0) + 1;
