@@ -351,7 +351,7 @@ typedef enum Verdict
 	ANSWER_GOOD,
 	ANSWER_FAILED,				/* it will never succeed */
 	ANSWER_RETRY,				/* same key, same bytes, later */
-	ANSWER_RETRY_NEW_KEY,		/* Stripe replays a stored 500: nobody has seen its object */
+	ANSWER_RETRY_NEW_KEY,		/* Stripe replays a stored 500, and would all day: nobody has seen what it did */
 	ANSWER_PAUSE,				/* rate limit: later, and not an attempt */
 	ANSWER_STOP					/* the key or TLS is wrong: an operator is needed */
 } Verdict;
@@ -377,7 +377,7 @@ judge_answer(const Completion *completion)
 		code = completion->answer ? json_string_at(completion->answer, JSON_PATH("error", "code")) : NULL;
 		return code != NULL && strcmp(code, "lock_timeout") == 0 ? ANSWER_RETRY : ANSWER_PAUSE;
 	}
-	if (status >= 500 && header_is(completion, "idempotent-replayed", "true") && strncmp(completion->call.kind, "create_", 7) == 0)
+	if (status >= 500 && header_is(completion, "idempotent-replayed", "true"))
 		return ANSWER_RETRY_NEW_KEY;
 	if (header_is(completion, "stripe-should-retry", "true"))
 		return ANSWER_RETRY;
