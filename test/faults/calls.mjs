@@ -2,15 +2,18 @@
 //   name      the request's kind in ticketing.stripe_requests
 //   prepare   what must be there before the call, made while nothing goes wrong
 //   start     SQL that enqueues it, and gives the order as JSON or nothing
+//   later     kinds of requests that are not due yet in the end
 //   objects   what Stripe must have for this user in the end, by type
 //   here      what must be true here: [what, whether] for each; `lost` says that the server's crash may have taken the secrets
+import { atStripe } from '../stripe/at_stripe.mjs';
+
 const placeOrder = (options) => (shop, cell) => shop.order(cell, options);
 
 // A secret that a crash has taken is fetched again when the buyer asks again.
-async function handedOut(shop, cell, lost, name) {
+async function handedOut(shop, cell, lost, name, askAgain) {
   let answer = await shop.awaited(cell, cell.lastRequest ?? cell.order.stripe_request_id);
   if (lost && answer[name] === null) {
-    const again = await shop.json(shop.askAgain(cell));
+    const again = await shop.json(askAgain(cell));
     await shop.settled([cell]);
     answer = await shop.awaited(cell, again.stripe_request_id);
   }
@@ -19,11 +22,47 @@ async function handedOut(shop, cell, lost, name) {
 
 async function intentIsOurs(shop, cell, lost) {
   const intent = shop.intentOf(cell);
-  const answer = await handedOut(shop, cell, lost, 'client_secret');
+  const answer = await handedOut(shop, cell, lost, 'client_secret', shop.askAgain);
   const kept = await shop.sql(`SELECT o.payment_intent_id || ' ' || p.stripe_payment_intent_id FROM ticketing.orders o JOIN public.orders p ON p.id = o.order_id WHERE order_id = '${cell.order.order_id}'`);
   return [
     [`the order's PaymentIntent is ${intent?.id}, not ${kept}`, kept === `${intent?.id} ${intent?.id}`],
     ['the buyer gets its client secret', answer.status === 'done' && answer.client_secret === intent?.client_secret],
+  ];
+}
+
+async function sessionIsOurs(shop, cell, lost) {
+  const session = shop.sessionOf(cell);
+  const answer = await handedOut(shop, cell, lost, 'url', shop.askAgainForSession);
+  const kept = await shop.sql(`SELECT o.checkout_session_id || ' ' || p.stripe_checkout_session_id FROM ticketing.orders o JOIN public.orders p ON p.id = o.order_id WHERE order_id = '${cell.order.order_id}'`);
+  return [
+    [`the order's session is ${session?.id}, not ${kept}`, kept === `${session?.id} ${session?.id}`],
+    ['the buyer gets its URL', answer.status === 'done' && answer.url === session?.url],
+  ];
+}
+
+// A payment that comes when the order has ended without Stripe's word, and its seats are gone. The cancel that was asked
+// for meanwhile is due by that later hour's clock.
+async function paidTooLate(shop, cell) {
+  await shop.ownTier(cell);
+  await shop.placed(cell);
+  await shop.endWithoutStripe(cell);
+  await shop.sql(`UPDATE public.ticket_types SET quantity_total = 0 WHERE id = '${cell.tier}'`);
+  atStripe(shop.stripe, 'pay', { payment_intent: shop.intentOf(cell).id });
+}
+
+async function isRefunded(shop, cell) {
+  const intent = shop.intentOf(cell);
+  const refund = [...shop.stripe.app.store.refunds].find(({ payment_intent: id }) => id === intent.id);
+  return [
+    ['the order is refunded', (await shop.stateOf(cell)) === 'refunded'],
+    ['in full', refund?.amount === intent.amount],
+  ];
+}
+
+async function isGivenUp(shop, cell) {
+  return [
+    ['the order is canceled', (await shop.stateOf(cell)) === 'canceled'],
+    ['nothing is left to hand out', await shop.handsOutNothing(cell)],
   ];
 }
 
@@ -64,10 +103,67 @@ export const calls = [
     name: 'get_payment_intent',
     async prepare(shop, cell) {
       await shop.placed(cell);
-      await shop.sql(`DELETE FROM ticketing.stripe_handoff WHERE user_id = '${cell.user}'`);
+      await shop.loseHandoff(cell);
     },
     start: (shop, cell) => shop.askAgain(cell),
     objects: { customers: 1, payment_intents: 1 },
     here: intentIsOurs,
+  },
+  {
+    name: 'cancel_payment_intent',
+    prepare: (shop, cell) => shop.placed(cell),
+    start: (shop, cell) => shop.cancelOrder(cell),
+    objects: { customers: 1, payment_intents: 1 },
+    here: async (shop, cell) => [
+      ['Stripe has canceled the PaymentIntent', shop.intentOf(cell).status === 'canceled'],
+      ...(await isGivenUp(shop, cell)),
+    ],
+  },
+  {
+    name: 'create_checkout_session',
+    prepare: (shop, cell) => shop.knowCustomer(cell),
+    start: (shop, cell) => shop.sessionOrder(cell),
+    objects: { customers: 1, checkout_sessions: 1 },
+    here: sessionIsOurs,
+  },
+  {
+    name: 'get_checkout_session',
+    async prepare(shop, cell) {
+      await shop.placed(cell, shop.sessionOrder(cell));
+      await shop.loseHandoff(cell);
+    },
+    start: (shop, cell) => shop.askAgainForSession(cell),
+    objects: { customers: 1, checkout_sessions: 1 },
+    here: sessionIsOurs,
+  },
+  {
+    name: 'expire_checkout_session',
+    prepare: (shop, cell) => shop.placed(cell, shop.sessionOrder(cell)),
+    start: (shop, cell) => shop.cancelOrder(cell),
+    objects: { customers: 1, checkout_sessions: 1 },
+    here: async (shop, cell) => [
+      ['Stripe has expired the session', shop.sessionOf(cell).status === 'expired'],
+      ...(await isGivenUp(shop, cell)),
+    ],
+  },
+  {
+    name: 'create_refund',
+    later: ['cancel_payment_intent'],
+    prepare: paidTooLate,
+    start: (shop, cell) => shop.webhook(cell, 'payment_intent.succeeded'),
+    objects: { customers: 1, payment_intents: 1, refunds: 1 },
+    here: isRefunded,
+  },
+  {
+    name: 'get_refund',
+    later: ['cancel_payment_intent'],
+    async prepare(shop, cell) {
+      await paidTooLate(shop, cell);
+      await shop.sql(shop.webhook(cell, 'payment_intent.succeeded'));
+      await shop.settled([cell]);
+    },
+    start: (shop, cell) => shop.webhook(cell, 'refund.created'),
+    objects: { customers: 1, payment_intents: 1, refunds: 1 },
+    here: isRefunded,
   },
 ];

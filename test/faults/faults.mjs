@@ -97,6 +97,7 @@ export const faults = [
   { name: 'drop after', atStripe: spec('drop_after') },
   { name: 'hang', atStripe: spec('hang') },
   { name: '500', atStripe: spec('status', { status: 500 }) },
+  { name: '500 after', atStripe: spec('status', { status: 500, execute: true, store: false }) },
   { name: '500 replayed', atStripe: spec('status', { status: 500, store: true }) },
   { name: '409', atStripe: spec('status', { status: 409 }) },
   { name: '429', atStripe: spec('status', { status: 429 }) },

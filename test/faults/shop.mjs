@@ -1,8 +1,13 @@
 // What the cells of the matrix sell, and what a buyer does: each cell is a user of its own with an order of its own.
 import { Session, quote } from '../relay/support/database.mjs';
 import { until } from '../relay/support/until.mjs';
+import { signature } from '../stripe/webhooks.mjs';
 
 const PATIENCE = 40000;
+const SUCCESS_URL = "success_url => 'https://shop.example/paid'";
+
+// The requests of a user: his own, and those about his orders.
+const requestsOf = (user) => `(user_id = ${user} OR order_id IN (SELECT order_id FROM ticketing.orders WHERE user_id = ${user}))`;
 
 export class Shop {
   #session = null;
@@ -42,11 +47,21 @@ export class Shop {
     return this.forgetSession();
   }
 
-  // SQL that places a cell's order.
-  order = (cell, options = '') => `SELECT ticketing.create_payment_intent(${quote(cell.user)}, ${this.cart}${options})`;
+  // A tier of its own for a cell, with just the seats of one order.
+  async ownTier(cell) {
+    cell.tier = await this.sql(`INSERT INTO public.ticket_types (event_id, name, price_cents, quantity_total) VALUES (${this.event}, 'Own', 1000, 2) RETURNING id`);
+    cell.cart = `${this.event}, '[{"ticket_type_id": "${cell.tier}", "quantity": 2}]'`;
+  }
 
-  // SQL that asks again for the PaymentIntent of the cell's order.
+  // SQL that places a cell's order.
+  order = (cell, options = '') => `SELECT ticketing.create_payment_intent(${quote(cell.user)}, ${cell.cart ?? this.cart}${options})`;
+  sessionOrder = (cell) => `SELECT ticketing.create_checkout_session(${quote(cell.user)}, ${this.cart}, ${SUCCESS_URL})`;
+
+  // SQL that asks again for what the cell's order can be paid by.
   askAgain = (cell) => `SELECT ticketing.create_payment_intent(${quote(cell.user)}, ${this.event}, NULL, ${quote(cell.order.reservation_id)})`;
+  askAgainForSession = (cell) => `SELECT ticketing.create_checkout_session(${quote(cell.user)}, ${this.event}, NULL, ${quote(cell.order.reservation_id)}, ${SUCCESS_URL})`;
+
+  cancelOrder = (cell) => `SELECT ticketing.cancel_order(${quote(cell.order.order_id)}, ${quote(cell.user)})`;
 
   // A user whom Stripe and we know already.
   async knowCustomer(cell) {
@@ -55,23 +70,32 @@ export class Shop {
   }
 
   // Places the cell's order before the fault, and waits until Stripe has answered.
-  async placed(cell, options) {
+  async placed(cell, order = this.order(cell)) {
     await this.knowCustomer(cell);
-    cell.order = await this.json(this.order(cell, options));
+    cell.order = await this.json(order);
     await this.settled([cell]);
+  }
+
+  // What the client would be handed is lost.
+  loseHandoff = (cell) => this.sql(`DELETE FROM ticketing.stripe_handoff WHERE user_id = ${quote(cell.user)}`);
+
+  sessionOf(cell) {
+    return [...this.stripe.app.store.checkout_sessions].find(({ metadata }) => metadata.order_id === cell.order?.order_id);
   }
 
   intentOf(cell) {
     return [...this.stripe.app.store.payment_intents].find(({ metadata }) => metadata.order_id === cell.order?.order_id);
   }
 
-  // Those of the cells that have requests under way, with their states.
-  async unsettled(cells) {
-    return await this.json(`
-      SELECT coalesce(json_object_agg(user_id, states), '{}') FROM (
-        SELECT user_id, string_agg(format('%s %s after %s attempts', kind, state, attempts), ', ' ORDER BY seq) AS states FROM ticketing.stripe_requests
-        WHERE (state IN ('ready', 'leased') OR state IN ('done', 'failed') AND NOT applied) AND user_id IN (${cells.map(({ user }) => quote(user)).join(', ')})
-        GROUP BY user_id) u`);
+  // Those of the cells that have requests under way, with their states. What a later clock has asked for is not due.
+  unsettled(cells) {
+    return this.json(`
+      SELECT coalesce(json_object_agg(buyer, states), '{}') FROM (
+        SELECT coalesce(o.user_id, r.user_id) AS buyer, string_agg(format('%s %s after %s attempts', kind, r.state, attempts), ', ' ORDER BY seq) AS states
+        FROM ticketing.stripe_requests r LEFT JOIN ticketing.orders o USING (order_id)
+        WHERE (r.state IN ('ready', 'leased') AND r.created_at <= ticketing.clock() OR r.state IN ('done', 'failed') AND NOT applied)
+          AND coalesce(o.user_id, r.user_id) IN (${cells.map(({ user }) => quote(user)).join(', ')})
+        GROUP BY 1) u`);
   }
 
   // Waits until no request of the cells is under way; gives those that are stuck, with their states.
@@ -85,6 +109,16 @@ export class Shop {
     return left;
   }
 
+  stateOf = (cell) => this.sql(`SELECT state FROM ticketing.orders WHERE order_id = ${quote(cell.order.order_id)}`);
+  handsOutNothing = async (cell) => (await this.sql(`SELECT count(*) FROM ticketing.stripe_handoff WHERE user_id = ${quote(cell.user)}`)) === '0';
+
+  // The cell's time to pay is over, and then Stripe's grace, by a clock that nobody else follows.
+  endWithoutStripe(cell) {
+    const end = (minutes) => `SET LOCAL dvnt_ticketing.test_clock_offset = ${minutes * 60000}; SELECT FROM ticketing.end_due_orders(100000)`;
+    const others = `UPDATE ticketing.orders SET due_at = due_at + interval '1 day' * $sign WHERE order_id <> ${quote(cell.order.order_id)} AND due_at IS NOT NULL`;
+    return this.sql(`BEGIN; ${others.replace('$sign', '1')}; ${end(12)}; ${end(40)}; ${others.replace('$sign', '-1')}; COMMIT`);
+  }
+
   // What await_stripe says now of the cell's order.
   awaited = (cell, request = cell.order.stripe_request_id) => this.json(`SELECT ticketing.await_stripe(${quote(request)}, ${quote(cell.user)}, '0')`);
 
@@ -96,11 +130,22 @@ export class Shop {
       'log', (SELECT json_agg(e.event || ' ' || e.to_state ORDER BY e.id) FROM ticketing.order_events e JOIN ticketing.orders o USING (order_id) WHERE o.user_id = ${user}),
       'seats held', (SELECT coalesce(sum(quantity), 0) FROM ticketing.ticket_holds WHERE user_id = ${user} AND status = 'active'),
       'tickets', (SELECT count(*) FROM public.tickets WHERE user_id = ${user} AND status = 'active'),
+      'refunds', (SELECT json_agg(r.state || ' ' || r.reason) FROM ticketing.refunds r JOIN ticketing.orders o USING (order_id) WHERE o.user_id = ${user}),
+      'paid by', (SELECT json_agg(p.state ORDER BY p.created_at) FROM ticketing.order_payments p JOIN ticketing.orders o USING (order_id) WHERE o.user_id = ${user}),
       'customers', (SELECT count(*) FROM public.stripe_customers WHERE user_id = ${user}),
       'findings', (SELECT count(*) FROM ticketing.findings f JOIN ticketing.orders o ON f.entity = 'orders/' || o.order_id WHERE o.user_id = ${user}),
       'requests', (SELECT json_object_agg(kind, what ORDER BY kind) FROM (
          SELECT kind, string_agg(state || CASE WHEN apply_error IS NOT NULL THEN ': ' || apply_error WHEN error IS NOT NULL AND state <> 'done' THEN ': ' || error::text ELSE '' END, ', ' ORDER BY seq) AS what
-         FROM ticketing.stripe_requests WHERE user_id = ${user} GROUP BY kind) r))`);
+         FROM ticketing.stripe_requests WHERE ${requestsOf(user)} GROUP BY kind) r))`);
+  }
+
+  // SQL that brings the event of a type that Stripe has for the cell's PaymentIntent, or a refund of it.
+  webhook(cell, type) {
+    const intent = this.intentOf(cell);
+    const event = [...this.stripe.app.store.events].find(({ type: told, data: { object } }) => told === type && (object.id === intent.id || object.payment_intent === intent.id));
+    const body = Buffer.from(JSON.stringify(event));
+    const secret = process.env.STRIPE_WEBHOOK_SECRET.split(' ')[0];
+    return `SELECT ticketing.stripe_webhook('\\x${body.toString('hex')}', ${quote(signature(secret, Math.floor(Date.now() / 1000), body))})`;
   }
 
   // How many objects of each type Stripe has for the cell.

@@ -2,7 +2,7 @@
 // meet a database that goes away, and ask again under the same request id.
 import { randomUUID } from 'node:crypto';
 import { quote } from '../relay/support/database.mjs';
-import { atStripe } from './at_stripe.mjs';
+import { atStripe } from '../stripe/at_stripe.mjs';
 
 const DECLINED = 0.2;
 const MOBILE = 0.1;

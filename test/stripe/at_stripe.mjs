@@ -1,5 +1,5 @@
 // What happens at Stripe of itself: the local Stripe's controls, without a network.
-import { answerControl } from '../stripe/control.mjs';
+import { answerControl } from './control.mjs';
 
 // Does `POST /_control/ACTION`; throws what Stripe refuses.
 export function atStripe({ app }, action, body) {
