@@ -370,13 +370,13 @@ judge_answer(const Completion *completion)
 		return json_bool_at(completion->headers, JSON_PATH("tls"), &tls) && tls ? ANSWER_STOP : ANSWER_RETRY;
 	if (status >= 200 && status < 300)
 		return completion->answer != NULL ? ANSWER_GOOD : ANSWER_RETRY;
+	code = completion->answer ? json_string_at(completion->answer, JSON_PATH("error", "code")) : NULL;
+	if (status == 403 && code != NULL && strcmp(code, "account_invalid") == 0)
+		return ANSWER_FAILED;	/* the key is good, but not for this connected account */
 	if (status == 401 || status == 403)
 		return ANSWER_STOP;
 	if (status == 429)
-	{
-		code = completion->answer ? json_string_at(completion->answer, JSON_PATH("error", "code")) : NULL;
 		return code != NULL && strcmp(code, "lock_timeout") == 0 ? ANSWER_RETRY : ANSWER_PAUSE;
-	}
 	if (status >= 500 && header_is(completion, "idempotent-replayed", "true"))
 		return ANSWER_RETRY_NEW_KEY;
 	if (header_is(completion, "stripe-should-retry", "true"))

@@ -1,6 +1,6 @@
 -- Hosts and their Stripe accounts: one is made once, what Stripe says of it is trusted and shown, a link is its host's.
 \ir support/setup.sql
-SELECT plan(44);
+SELECT plan(45);
 SELECT ticketing.relay_start('acct_platform', false, '') \g /dev/null
 
 -- A call for a host; what payees and public say of him.
@@ -91,6 +91,12 @@ SELECT answer('dan', 'create_account', 400, '{"error": {"type": "invalid_request
 SELECT results_eq($$ SELECT requests('dan') $$, ARRAY['create_account failed', 'create_account_link failed'], 'an account that Stripe refuses fails with its link');
 SELECT onboard('dan') \g /dev/null
 SELECT results_eq($$ SELECT requests('dan') OFFSET 2 $$, ARRAY['create_account ready', 'create_account_link ready'], 'and can be asked for again');
+
+-- An account that is not (or no longer) connected to the platform.
+SELECT ticketing.refresh_organizer_status('cas') \g /dev/null
+SELECT lease() \g /dev/null
+SELECT is(answer('cas', 'get_account', 403, '{"error": {"type": "invalid_request_error", "code": "account_invalid", "message": "The provided key does not have access to account"}}'), 'failed',
+  'its request fails; the relay goes on, for the key is good');
 
 -- A client who has written another host's account into his own row: a link to it would be a link to the other's money.
 UPDATE public.organizer_accounts SET stripe_account_id = NULL WHERE host_id = 'cas';
