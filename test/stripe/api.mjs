@@ -77,8 +77,9 @@ function renderOnce(object) {
 }
 
 class Call {
-  // The arguments of the endpoint: the `:id` of the path, and the parameters.
+  // The arguments of the endpoint: the first `:id` of the path, all of them, and the parameters.
   id = null;
+  ids = [];
   params = null;
   #route;
   #entry = null;
@@ -121,7 +122,8 @@ class Call {
         throw invalid(`Invalid Stripe API version: ${this.versionGiven}`);
       }
       if (this.#route === null) throw unknownUrl(method, path);
-      this.id = this.#route.id;
+      this.ids = this.#route.ids;
+      this.id = this.ids[0] ?? null;
       const form = this.#form();
       if (this.idempotencyKey !== null) {
         const kept = this.app.idempotencyKeys.look(this.idempotencyKey, path, body);

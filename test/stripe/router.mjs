@@ -15,20 +15,20 @@ export class Router {
     }
   }
 
-  // {endpoint, id} or null; `id` is what stood in the place of `:id`.
+  // {endpoint, ids} or null; `ids` are what stood in the places of `:id`.
   find(method, path) {
     let node = this.#root.get(method);
-    let id = null;
+    const ids = [];
     for (const segment of segments(path)) {
       if (node === undefined) return null;
       let next = node.get(segment);
       if (next === undefined) {
         next = node.get(':');
-        id = segment;
+        ids.push(segment);
       }
       node = next;
     }
-    return node?.endpoint === undefined ? null : { endpoint: node.endpoint, id };
+    return node?.endpoint === undefined ? null : { endpoint: node.endpoint, ids };
   }
 }
 

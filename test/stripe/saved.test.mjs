@@ -20,6 +20,10 @@ test('a payment method is attached, listed, made the default, and detached', asy
   assert.deepEqual((await client.get(`/v1/customers/${id}/payment_methods`)).body.data, [debit, card]);
   assert.deepEqual((await client.get(`/v1/customers/${id}/payment_methods?type=card`)).body.data, [card]);
   assert.deepEqual((await client.get(`/v1/payment_methods?customer=${id}&limit=1`)).body.has_more, true);
+  assert.deepEqual((await client.get(`/v1/customers/${id}/payment_methods/${card.id}`)).body, card);
+  for (const path of [`${other}/payment_methods/${card.id}`, `${id}/payment_methods/pm_none`, `cus_none/payment_methods/${card.id}`]) {
+    assertError(await client.get(`/v1/customers/${path}`), 404, { code: 'resource_missing' });
+  }
   assertError(await client.get('/v1/payment_methods'), 400, { code: 'parameter_missing', param: 'customer' });
 
   const param = 'invoice_settings[default_payment_method]';

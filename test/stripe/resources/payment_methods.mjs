@@ -1,6 +1,6 @@
 // /v1/payment_methods: retrieve, attach, detach, list; the test ones by the names Stripe gives them, what each does,
 // and what a declined one says.
-import { invalid } from '../errors.mjs';
+import { invalid, noSuch } from '../errors.mjs';
 import { newId } from '../ids.mjs';
 import { mergeMetadata, metadata, oneOf, paging, required, string } from '../params.mjs';
 
@@ -185,6 +185,14 @@ function listOf(app, call) {
   return { ...pageOf(app, call.params, customer.id), url: `/v1/customers/${customer.id}/payment_methods` };
 }
 
+// A payment method as one of a customer's: another customer's is not found.
+function retrieveOf(app, { ids: [customerId, id] }) {
+  const customer = app.store.customers.need(customerId);
+  const method = app.store.payment_methods.get(id);
+  if (method?.customer !== customer.id) throw noSuch('PaymentMethod', id, 'id');
+  return method;
+}
+
 const listParams = { ...paging, type: oneOf(...typeNames) };
 
 export const endpoints = [
@@ -194,4 +202,5 @@ export const endpoints = [
   { method: 'POST', path: '/v1/payment_methods/:id/attach', params: { customer: required(string()) }, run: attachNamed },
   { method: 'POST', path: '/v1/payment_methods/:id/detach', run: detach },
   { method: 'GET', path: '/v1/customers/:id/payment_methods', params: listParams, run: listOf },
+  { method: 'GET', path: '/v1/customers/:id/payment_methods/:id', run: retrieveOf },
 ];
