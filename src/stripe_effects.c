@@ -116,6 +116,7 @@ static const struct
 	{"create_ephemeral_key", ephemeral_key_created, NULL},
 	{"create_payment_intent", payment_intent_answered, NULL},
 	{"get_payment_intent", payment_intent_answered, NULL},
+	{"list_created", listing_answered, listing_failed},
 };
 
 /* Applies the answer of a finished request, or what its failure means. */

@@ -19,10 +19,12 @@
 #define DOORBELL_CHANNEL "dvnt_ticketing_stripe"
 
 KEPT_PLAN(insert_request,
-		  "INSERT INTO ticketing.stripe_requests (kind, lane, method, path, params, customer_of, api_version, waits_for, order_id, event_id, user_id, run_at, created_at) "
-		  "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12) "
-		  "ON CONFLICT (user_id) WHERE kind = 'create_customer' AND state IN ('ready', 'leased') DO NOTHING RETURNING id",
-		  TEXTOID, INT2OID, TEXTOID, TEXTOID, JSONBOID, TEXTOID, TEXTOID, UUIDOID, UUIDOID, INT4OID, TEXTOID, TIMESTAMPTZOID);
+		  "INSERT INTO ticketing.stripe_requests (kind, lane, method, path, params, customer_of, api_version, waits_for, order_id, event_id, user_id, run_at, created_at, runnable) "
+		  "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, CASE WHEN $13 THEN $12 ELSE 'infinity' END, $12, $13) "
+		  "ON CONFLICT (user_id) WHERE kind = 'create_customer' AND state IN ('ready', 'leased', 'unknown') DO NOTHING RETURNING id",
+		  TEXTOID, INT2OID, TEXTOID, TEXTOID, JSONBOID, TEXTOID, TEXTOID, UUIDOID, UUIDOID, INT4OID, TEXTOID, TIMESTAMPTZOID, BOOLOID);
+KEPT_PLAN(lock_awaited,
+		  "SELECT state FROM ticketing.stripe_requests WHERE id = $1 FOR KEY SHARE", UUIDOID);
 
 /* Wakes a relay, if one sleeps: NOTIFY takes a cluster-wide lock through the commit, so it is kept rare. */
 static void
@@ -33,14 +35,30 @@ ring_doorbell(void)
 }
 
 /*
+ * Whether a request must wait for another. If so, that one's answer is not
+ * stored before this transaction has committed, and then finds who waits. The
+ * lock is taken out of order: what holds such a row for longer than a moment is
+ * the storing of its answer, which needs no lock that an enqueuer holds.
+ */
+static bool
+must_wait(const pg_uuid_t *other)
+{
+	Datum		id = UUIDPGetDatum(other);
+
+	if (other == NULL || run_latest(&lock_awaited, &id, NULL) == 0)
+		return false;
+	return strcmp(row_text(0, 1), "done") != 0 && strcmp(row_text(0, 1), "failed") != 0;
+}
+
+/*
  * Enqueues a call. Returns its id, or NULL when a customer is being created for
  * the user already.
  */
 pg_uuid_t *
 enqueue_stripe_request(const NewStripeRequest *request, TimestampTz now)
 {
-	char		nulls[13] = "            ";
-	Datum		values[12];
+	char		nulls[14] = "             ";
+	Datum		values[13];
 	pg_uuid_t  *id;
 
 	values[0] = CStringGetTextDatum(request->kind);
@@ -60,6 +78,7 @@ enqueue_stripe_request(const NewStripeRequest *request, TimestampTz now)
 	nulls[10] = request->user_id ? ' ' : 'n';
 	values[10] = request->user_id ? CStringGetTextDatum(request->user_id) : (Datum) 0;
 	values[11] = TimestampTzGetDatum(now);
+	values[12] = BoolGetDatum(!must_wait(request->waits_for));
 	if (run_latest(&insert_request, values, nulls) == 0)
 		return NULL;
 	id = DatumGetUUIDP(uuid_copy(row_datum(0, 1)));

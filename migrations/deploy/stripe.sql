@@ -3,7 +3,7 @@ BEGIN;
 \ir ../lib/park.sql
 \ir ../lib/own.sql
 SET LOCAL lock_timeout = '2s';
-SELECT pg_temp.unpark('ticketing', t) FROM unnest(ARRAY['stripe_requests', 'stripe_handoff', 'stripe_inbox']) t;
+SELECT pg_temp.unpark('ticketing', t) FROM unnest(ARRAY['stripe_requests', 'stripe_buckets', 'stripe_handoff', 'stripe_inbox']) t;
 
 CREATE TABLE IF NOT EXISTS ticketing.stripe_requests (
   id                uuid PRIMARY KEY DEFAULT gen_random_uuid(),
@@ -12,6 +12,8 @@ CREATE TABLE IF NOT EXISTS ticketing.stripe_requests (
   lane              smallint NOT NULL CHECK (lane BETWEEN 0 AND 2),
   method            text NOT NULL CHECK (method IN ('GET', 'POST', 'DELETE')),
   path              text NOT NULL CHECK (path LIKE '/v1/%'),
+  endpoint          text NOT NULL GENERATED ALWAYS AS (method || ' ' || regexp_replace(regexp_replace(regexp_replace(path,
+                      '\?.*', ''), '^(/v1(?:/checkout)?/[a-z_]+)/(?!search$)[^/]+', '\1/:id'), '^(/v1(?:/checkout)?/[a-z_]+/:id/[a-z_]+)/[^/]+', '\1/:id')) STORED,
   params            jsonb NOT NULL DEFAULT '{}',
   customer_of       text,
   body              text,
@@ -19,12 +21,15 @@ CREATE TABLE IF NOT EXISTS ticketing.stripe_requests (
   api_version       text NOT NULL,
   idempotency_key   uuid NOT NULL DEFAULT gen_random_uuid(),
   waits_for         uuid,
+  runnable          boolean NOT NULL DEFAULT true,
   state             text NOT NULL DEFAULT 'ready' CHECK (state IN ('ready', 'leased', 'done', 'failed', 'unknown')),
   attempts          integer NOT NULL DEFAULT 0,
   run_at            timestamptz NOT NULL,
   first_sent_at     timestamptz,
+  leased_at         timestamptz,
   lease_token       uuid,
   lease_expires_at  timestamptz,
+  lookup_id         uuid,
   http_status       integer,
   stripe_request_id text,
   answer            jsonb,
@@ -43,16 +48,41 @@ COMMENT ON COLUMN ticketing.stripe_requests.lane IS '0 refunds and cancels, 1 bu
 COMMENT ON COLUMN ticketing.stripe_requests.customer_of IS 'User whose Stripe customer id becomes the parameter "customer" when the body is frozen.';
 COMMENT ON COLUMN ticketing.stripe_requests.body IS 'Form body, frozen at the first lease: every retry sends the same bytes under the same key.';
 COMMENT ON COLUMN ticketing.stripe_requests.waits_for IS 'Request whose answer this one needs.';
-COMMENT ON COLUMN ticketing.stripe_requests.state IS 'unknown: 23 hours after it was first sent nobody knows whether it happened.';
+COMMENT ON COLUMN ticketing.stripe_requests.endpoint IS 'Method and path with ids replaced: what Stripe counts calls by.';
+COMMENT ON COLUMN ticketing.stripe_requests.runnable IS 'Of a ready request: nothing is in its way but its turn. False: it waits for another request (run_at is infinity) or for its time.';
+COMMENT ON COLUMN ticketing.stripe_requests.state IS 'unknown: nobody knows whether it happened, and its key is too old to ask with; it is looked up.';
+COMMENT ON COLUMN ticketing.stripe_requests.lookup_id IS 'Of an unknown request: the request that looks whether it happened; its own id when only a person can tell.';
 COMMENT ON COLUMN ticketing.stripe_requests.answer IS 'The fields that are needed of Stripe''s answer, secrets never among them.';
 COMMENT ON COLUMN ticketing.stripe_requests.applied IS 'Whether the answer''s effect is in the engine''s tables; if not, apply_error says why and a sweep tries again.';
-CREATE INDEX IF NOT EXISTS stripe_requests_ready ON ticketing.stripe_requests (lane, seq) WHERE state = 'ready';
+CREATE INDEX IF NOT EXISTS stripe_requests_ready ON ticketing.stripe_requests (endpoint, lane, seq) WHERE state = 'ready' AND runnable;
+CREATE INDEX IF NOT EXISTS stripe_requests_held_up ON ticketing.stripe_requests (endpoint, lane, seq) WHERE state = 'ready' AND NOT runnable;
+CREATE INDEX IF NOT EXISTS stripe_requests_due ON ticketing.stripe_requests (run_at) WHERE state = 'ready' AND NOT runnable;
 CREATE INDEX IF NOT EXISTS stripe_requests_leased ON ticketing.stripe_requests (lease_expires_at) WHERE state = 'leased';
 CREATE INDEX IF NOT EXISTS stripe_requests_waiting ON ticketing.stripe_requests (waits_for) WHERE state = 'ready' AND waits_for IS NOT NULL;
+CREATE INDEX IF NOT EXISTS stripe_requests_unknown ON ticketing.stripe_requests (seq) WHERE state = 'unknown' AND lookup_id IS NULL;
+CREATE INDEX IF NOT EXISTS stripe_requests_looked_up ON ticketing.stripe_requests (lookup_id) WHERE state = 'unknown' AND lookup_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS stripe_requests_unapplied ON ticketing.stripe_requests (seq) WHERE state IN ('done', 'failed') AND NOT applied;
 CREATE INDEX IF NOT EXISTS stripe_requests_order ON ticketing.stripe_requests (order_id) WHERE order_id IS NOT NULL;
 CREATE UNIQUE INDEX IF NOT EXISTS stripe_requests_open_customer ON ticketing.stripe_requests (user_id)
-  WHERE kind = 'create_customer' AND state IN ('ready', 'leased');
+  WHERE kind = 'create_customer' AND state IN ('ready', 'leased', 'unknown');
+
+CREATE TABLE IF NOT EXISTS ticketing.stripe_buckets (
+  endpoint     text PRIMARY KEY,
+  held         integer[] NOT NULL DEFAULT array_fill(0, ARRAY[128]),
+  slot         bigint NOT NULL DEFAULT 0,
+  hold         double precision NOT NULL DEFAULT 1.1,
+  quickest     double precision NOT NULL DEFAULT 0,
+  paused_until timestamptz,
+  pauses       integer NOT NULL DEFAULT 0
+) WITH (fillfactor = 40);
+COMMENT ON TABLE ticketing.stripe_buckets IS 'How many calls Stripe may still count against a limit: a row for each endpoint, and one, with the empty name, for all. A call holds a token from its claim until a second after its answer.';
+INSERT INTO ticketing.stripe_buckets (endpoint) VALUES ('') ON CONFLICT DO NOTHING;
+COMMENT ON COLUMN ticketing.stripe_buckets.held IS 'Tokens held, by the slot of 20 ms at whose beginning they come back; a ring.';
+COMMENT ON COLUMN ticketing.stripe_buckets.slot IS 'The slot up to which the ring is cleared.';
+COMMENT ON COLUMN ticketing.stripe_buckets.hold IS 'For how many seconds a call held its token of late.';
+COMMENT ON COLUMN ticketing.stripe_buckets.quickest IS 'Seconds that the quickest call of late took.';
+COMMENT ON COLUMN ticketing.stripe_buckets.paused_until IS 'After a 429: no call to this endpoint before.';
+COMMENT ON COLUMN ticketing.stripe_buckets.pauses IS 'How many 429 in a row.';
 
 CREATE UNLOGGED TABLE IF NOT EXISTS ticketing.stripe_handoff (
   request_id    uuid PRIMARY KEY,
@@ -63,6 +93,7 @@ CREATE UNLOGGED TABLE IF NOT EXISTS ticketing.stripe_handoff (
   created_at    timestamptz NOT NULL
 );
 COMMENT ON TABLE ticketing.stripe_handoff IS 'What a client must be handed. Unlogged, read only by the function that checks the owner, gone after 15 minutes; lost in a crash it is fetched again.';
+CREATE INDEX IF NOT EXISTS stripe_handoff_age ON ticketing.stripe_handoff (created_at);
 CREATE INDEX IF NOT EXISTS stripe_handoff_order ON ticketing.stripe_handoff (order_id);
 
 CREATE TABLE IF NOT EXISTS ticketing.stripe_inbox (
@@ -86,7 +117,7 @@ COMMENT ON COLUMN ticketing.stripe_inbox.payload IS 'As received, values of clie
 COMMENT ON COLUMN ticketing.stripe_inbox.raw_payload IS 'Set instead of payload when the bytes are not text.';
 CREATE INDEX IF NOT EXISTS stripe_inbox_unsettled ON ticketing.stripe_inbox (object_id) WHERE state = 'parked';
 
-SELECT pg_temp.own_tables('stripe_requests', 'stripe_handoff', 'stripe_inbox');
+SELECT pg_temp.own_tables('stripe_requests', 'stripe_buckets', 'stripe_handoff', 'stripe_inbox');
 GRANT SELECT, INSERT ON public.stripe_customers, public.stripe_events TO dvnt_ticketing_owner;
 
 CREATE OR REPLACE VIEW ticketing.relay_status WITH (security_barrier) AS

@@ -60,6 +60,7 @@ GRANT EXECUTE ON FUNCTION ticketing.availability(integer), ticketing.quote(integ
 GRANT EXECUTE ON FUNCTION
   ticketing.relay_start(text, boolean, text),
   ticketing.relay_claim(integer, interval),
+  ticketing.relay_pause(),
   ticketing.relay_complete(uuid, uuid, integer, jsonb, bytea)
 TO dvnt_ticketing_relay;
 GRANT EXECUTE ON FUNCTION

@@ -38,8 +38,9 @@
  *	   sleeps.  Therefore storing an answer is waking: outbox.c rings after it
  *	   has sent the statement, and the look follows it on the connection.
  *
- * A row that becomes due by time alone rings nothing; the look of every second
- * finds it.
+ * A row that becomes due by time alone rings nothing: each look tells when the
+ * next one that waits for a token or for its time can be sent.  The look of
+ * every second is for those of whom it could not know.
  */
 #include "relay.h"
 
@@ -136,14 +137,18 @@ doorbell_ring(void)
 	rung = true;
 }
 
-/* What a look has found; outbox.c says so once the rows have become calls. */
+/*
+ * What a look has found; outbox.c says so once the rows have become calls.
+ * Rows that wait for a token or for their time say for how long (ms).
+ */
 void
-doorbell_claimed(int rows, int wanted)
+doorbell_claimed(int rows, int wanted, msec_t for_tokens, msec_t for_time)
 {
+	msec_t		pause = for_tokens < for_time ? for_tokens : for_time;
 	msec_t		now = clock_now();
 
 	looking = false;
-	found_nothing = rows == 0;
+	found_nothing = rows == 0 && for_tokens == NEVER;
 	if (rows > 0)
 	{
 		wake(now, "claimed");
@@ -162,6 +167,8 @@ doorbell_claimed(int rows, int wanted)
 		if (trying && interval < LOOK_INTERVAL_MOST)
 			interval += LOOK_INTERVAL;
 	}
+	if (pause != NEVER && now + pause < look_at)
+		look_at = now + pause;
 }
 
 /* The connection is gone, and the lock with it. */
