@@ -8,6 +8,22 @@ Result: armed; if not, differs (stripe_account_id, livemode, system_identifier, 
 Errors: PT400 bad_request (account_id or livemode is NULL, account_id is empty).
 Source: https://docs.stripe.com/api/accounts/retrieve.';
 
+CREATE FUNCTION ticketing.rearm_relay(database text, pending text) RETURNS jsonb
+LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'dvnt_rearm_relay';
+COMMENT ON FUNCTION ticketing.rearm_relay(text, text) IS
+'For an operator, on a copy of a database that is meant to call Stripe: forgets the installation, so that the next relay records its own. Until then webhooks are parked.
+Arguments: database, the name of the one you are connected to, as a proof; pending, what becomes of requests that came with the copy: send, if it takes the original''s place, or drop, if the original goes on and sends them itself.
+Result: dropped, how many requests will not be sent.
+Errors: PT400 bad_request (an argument is NULL or empty, database is another, pending is neither).';
+
+CREATE FUNCTION ticketing.relay_health(OUT healthy boolean, OUT reason text)
+LANGUAGE c STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'dvnt_relay_health';
+COMMENT ON FUNCTION ticketing.relay_health() IS
+'For monitoring: whether Stripe''s calls are being carried.
+Result: healthy; reason, if not, the worst there is: not armed, no relay connected, leases that nobody takes up, a refund or cancel that waits for more than a minute, a buyer for more than 15, an answer that could not be applied for 5, a request that needs a person, 429 again and again.';
+
 CREATE FUNCTION ticketing.relay_claim(max_rows integer, lease interval)
 RETURNS TABLE (id uuid, lease_token uuid, method text, path text, body text, stripe_account text, api_version text, idempotency_key text, attempts integer, kind text, endpoint text)
 LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp

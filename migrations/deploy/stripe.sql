@@ -122,13 +122,19 @@ GRANT SELECT, INSERT ON public.stripe_customers, public.stripe_events TO dvnt_ti
 
 CREATE OR REPLACE VIEW ticketing.relay_status WITH (security_barrier) AS
 SELECT count(*) FILTER (WHERE state = 'ready') AS ready,
+       count(*) FILTER (WHERE state = 'ready' AND NOT runnable) AS held_up,
        count(*) FILTER (WHERE state = 'leased') AS leased,
        count(*) FILTER (WHERE state = 'unknown') AS unknown,
        count(*) FILTER (WHERE state IN ('done', 'failed') AND NOT applied) AS unapplied,
-       clock_timestamp() - min(created_at) FILTER (WHERE state = 'ready' AND run_at <= clock_timestamp()) AS oldest_ready,
-       (SELECT count(*) FROM pg_stat_activity WHERE application_name = 'dvnt_stripe_relay' AND datname = current_database()) AS relays
+       now() - min(created_at) FILTER (WHERE state = 'ready' AND runnable) AS oldest_ready,
+       now() - min(created_at) FILTER (WHERE state = 'ready' AND runnable AND lane = 0) AS oldest_refund,
+       now() - min(created_at) FILTER (WHERE state = 'ready' AND runnable AND lane = 1) AS oldest_buyer,
+       now() - min(created_at) FILTER (WHERE state = 'ready' AND runnable AND lane = 2) AS oldest_reconciliation,
+       (SELECT array_agg(endpoint ORDER BY endpoint) FROM ticketing.stripe_buckets WHERE paused_until > clock_timestamp()) AS paused,
+       (SELECT count(*) FROM pg_stat_activity WHERE application_name = 'dvnt_stripe_relay' AND datname = current_database()) AS relays,
+       EXISTS (SELECT FROM ticketing.installation) AS armed
 FROM ticketing.stripe_requests
 WHERE state IN ('ready', 'leased', 'unknown') OR (state IN ('done', 'failed') AND NOT applied);
-COMMENT ON VIEW ticketing.relay_status IS 'Health of the outbox: what waits, for how long, and how many relays are connected.';
+COMMENT ON VIEW ticketing.relay_status IS 'Health of the outbox: what waits, for how long by lane, which endpoints Stripe told us to leave alone, how many relays are connected, and whether one has recorded whose database this is. For machines: relay_health().';
 ALTER VIEW ticketing.relay_status OWNER TO dvnt_ticketing_owner;
 COMMIT;

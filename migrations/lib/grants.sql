@@ -70,3 +70,6 @@ GRANT EXECUTE ON FUNCTION
   ticketing.prune(),
   ticketing.check_invariants()
 TO dvnt_ticketing_cron;
+-- Monitoring.
+GRANT USAGE ON SCHEMA ticketing TO pg_monitor;
+GRANT EXECUTE ON FUNCTION ticketing.relay_health() TO pg_monitor;

@@ -79,6 +79,8 @@ SELECT name, statement FROM world, facts CROSS JOIN LATERAL (VALUES
   ('clock', 'SELECT ticketing.clock()'),
   ('relay_start', 'SELECT ticketing.relay_start(''acct_platform'', false, '''')'),
   ('relay_claim', 'SELECT * FROM ticketing.relay_claim(10, ''1 minute'')'),
+  ('relay_health', 'SELECT * FROM ticketing.relay_health()'),
+  ('rearm_relay', 'SELECT ticketing.rearm_relay(current_database(), ''send'')'),
   ('relay_pause', 'SELECT ticketing.relay_pause()'),
   ('relay_complete', 'SELECT ticketing.relay_complete(gen_random_uuid(), gen_random_uuid(), 200, ''{}'', ''{}'')'),
   ('release_expired_holds', 'SELECT ticketing.release_expired_holds()'),

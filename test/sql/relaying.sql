@@ -34,6 +34,33 @@ UPDATE ticketing.installation SET database_name = 'other';
 SELECT ticketing.relay_start('acct_platform', false, 'a') -> 'differs' AS another_database;
 ROLLBACK;
 SELECT stripe_account_id, livemode, name, database_name = current_database() AS this_database FROM ticketing.installation;
+-- An operator arms a copy on purpose, and says what becomes of the requests that came with it.
+BEGIN;
+CALL pg_temp.buy('abe@7010');
+SELECT ticketing.rearm_relay('another', 'send');
+ROLLBACK;
+SELECT ticketing.rearm_relay(current_database()::text, 'later');
+BEGIN;
+CALL pg_temp.buy('abe@7010');
+SELECT ticketing.rearm_relay(current_database()::text, 'send') AS rearmed;
+SELECT ticketing.relay_start('acct_other', true, 'copy') AS copy;
+SELECT (SELECT state FROM ticketing.stripe_requests WHERE user_id = 'abe@7010') AS pending, (ticketing.rearm_relay(current_database()::text, 'drop') ->> 'dropped')::integer > 0 AS dropped;
+SELECT state, error, applied FROM ticketing.stripe_requests WHERE user_id = 'abe@7010';
+ROLLBACK;
+-- Monitoring is told the worst there is.
+SELECT * FROM ticketing.relay_health();
+BEGIN;
+DELETE FROM ticketing.installation;
+SELECT * FROM ticketing.relay_health();
+ROLLBACK;
+BEGIN;
+SET LOCAL application_name = 'dvnt_stripe_relay';
+CALL pg_temp.buy('abe@7010');
+SELECT * FROM ticketing.relay_health();
+SELECT ready > 0 AS ready, relays, armed, paused FROM ticketing.relay_status;
+CALL pg_temp.later('16 min');
+SELECT * FROM ticketing.relay_health();
+ROLLBACK;
 
 -- The chain: customer, then ephemeral key, then intent; nothing is sent before what it needs, and the bodies are Stripe's form encoding with the customer in them.
 CALL pg_temp.buy('ann@7010', '2025-04-30.basil', known => false);
