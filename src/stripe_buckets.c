@@ -278,7 +278,8 @@ open_buckets(StripeBuckets *all, TimestampTz now)
 	(void) bucket_of(all, "");	/* the first by its name, or the only one */
 	for (int i = 0; i < answered_count; i++)
 	{
-		release_token(bucket_of(all, answered[i].endpoint), &answered[i]);
+		if (answered[i].endpoint[0] != '\0')
+			release_token(bucket_of(all, answered[i].endpoint), &answered[i]);
 		release_token(&all->buckets[0], &answered[i]);
 	}
 	answered_count = 0;
@@ -292,7 +293,8 @@ take_token(StripeBuckets *all, StripeBucket *bucket)
 	TimestampTz longest = add_seconds(all->now, CALL_LONGEST + WINDOW);
 
 	hold_token(&all->buckets[0], longest, 1);
-	hold_token(bucket, longest, 1);
+	if (bucket != &all->buckets[0])
+		hold_token(bucket, longest, 1);
 }
 
 /* Writes what was taken, if there are limits. */

@@ -19,10 +19,10 @@
 #define DOORBELL_CHANNEL "dvnt_ticketing_stripe"
 
 KEPT_PLAN(insert_request,
-		  "INSERT INTO ticketing.stripe_requests (kind, lane, method, path, params, customer_of, api_version, waits_for, order_id, event_id, user_id, run_at, created_at, runnable) "
-		  "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, CASE WHEN $13 THEN $12 ELSE 'infinity' END, $12, $13) "
+		  "INSERT INTO ticketing.stripe_requests (kind, lane, method, path, params, customer_of, api_version, waits_for, order_id, event_id, user_id, run_at, created_at, runnable, endpoint) "
+		  "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, CASE WHEN $13 THEN $12 ELSE 'infinity' END, $12, $13, $14) "
 		  "ON CONFLICT (user_id) WHERE kind = 'create_customer' AND state IN ('ready', 'leased', 'unknown') DO NOTHING RETURNING id",
-		  TEXTOID, INT2OID, TEXTOID, TEXTOID, JSONBOID, TEXTOID, TEXTOID, UUIDOID, UUIDOID, INT4OID, TEXTOID, TIMESTAMPTZOID, BOOLOID);
+		  TEXTOID, INT2OID, TEXTOID, TEXTOID, JSONBOID, TEXTOID, TEXTOID, UUIDOID, UUIDOID, INT4OID, TEXTOID, TIMESTAMPTZOID, BOOLOID, TEXTOID);
 KEPT_PLAN(lock_awaited,
 		  "SELECT state FROM ticketing.stripe_requests WHERE id = $1 FOR KEY SHARE", UUIDOID);
 
@@ -32,6 +32,34 @@ ring_doorbell(void)
 {
 	if (doorbell_enabled && !no_relay_sleeps())
 		Async_Notify(DOORBELL_CHANNEL, NULL);
+}
+
+/*
+ * Method and path with ids replaced. Ids are every second part of a path after
+ * the version; what lies under checkout has one part more before them.
+ */
+static char *
+endpoint_of(const char *method, const char *path)
+{
+	StringInfoData endpoint;
+	int			part = 0;
+
+	initStringInfo(&endpoint);
+	appendStringInfo(&endpoint, "%s ", method);
+	while (*path == '/')
+	{
+		size_t		length = 1 + strcspn(path + 1, "/?");
+
+		if (part == 1 && length == strlen("/checkout") && strncmp(path, "/checkout", length) == 0)
+			part = 0;
+		if (part < 2 || part % 2 == 1 || (length == strlen("/search") && strncmp(path, "/search", length) == 0))
+			appendBinaryStringInfo(&endpoint, path, (int) length);
+		else
+			appendStringInfoString(&endpoint, "/:id");
+		path += length;
+		part++;
+	}
+	return endpoint.data;
 }
 
 /*
@@ -57,8 +85,8 @@ must_wait(const pg_uuid_t *other)
 pg_uuid_t *
 enqueue_stripe_request(const NewStripeRequest *request, TimestampTz now)
 {
-	char		nulls[14] = "             ";
-	Datum		values[13];
+	char		nulls[15] = "              ";
+	Datum		values[14];
 	pg_uuid_t  *id;
 
 	values[0] = CStringGetTextDatum(request->kind);
@@ -79,6 +107,7 @@ enqueue_stripe_request(const NewStripeRequest *request, TimestampTz now)
 	values[10] = request->user_id ? CStringGetTextDatum(request->user_id) : (Datum) 0;
 	values[11] = TimestampTzGetDatum(now);
 	values[12] = BoolGetDatum(!must_wait(request->waits_for));
+	values[13] = CStringGetTextDatum(endpoint_of(request->method, request->path));
 	if (run_latest(&insert_request, values, nulls) == 0)
 		return NULL;
 	id = DatumGetUUIDP(uuid_copy(row_datum(0, 1)));

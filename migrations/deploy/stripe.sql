@@ -12,8 +12,7 @@ CREATE TABLE IF NOT EXISTS ticketing.stripe_requests (
   lane              smallint NOT NULL CHECK (lane BETWEEN 0 AND 2),
   method            text NOT NULL CHECK (method IN ('GET', 'POST', 'DELETE')),
   path              text NOT NULL CHECK (path LIKE '/v1/%'),
-  endpoint          text NOT NULL GENERATED ALWAYS AS (method || ' ' || regexp_replace(regexp_replace(regexp_replace(path,
-                      '\?.*', ''), '^(/v1(?:/checkout)?/[a-z_]+)/(?!search$)[^/]+', '\1/:id'), '^(/v1(?:/checkout)?/[a-z_]+/:id/[a-z_]+)/[^/]+', '\1/:id')) STORED,
+  endpoint          text NOT NULL DEFAULT '',
   params            jsonb NOT NULL DEFAULT '{}',
   customer_of       text,
   body              text,
@@ -48,7 +47,7 @@ COMMENT ON COLUMN ticketing.stripe_requests.lane IS '0 refunds and cancels, 1 bu
 COMMENT ON COLUMN ticketing.stripe_requests.customer_of IS 'User whose Stripe customer id becomes the parameter "customer" when the body is frozen.';
 COMMENT ON COLUMN ticketing.stripe_requests.body IS 'Form body, frozen at the first lease: every retry sends the same bytes under the same key.';
 COMMENT ON COLUMN ticketing.stripe_requests.waits_for IS 'Request whose answer this one needs.';
-COMMENT ON COLUMN ticketing.stripe_requests.endpoint IS 'Method and path with ids replaced: what Stripe counts calls by.';
+COMMENT ON COLUMN ticketing.stripe_requests.endpoint IS 'Method and path with ids replaced: what Stripe counts calls by. Empty: only the limit of all calls holds.';
 COMMENT ON COLUMN ticketing.stripe_requests.runnable IS 'Of a ready request: nothing is in its way but its turn. False: it waits for another request (run_at is infinity) or for its time.';
 COMMENT ON COLUMN ticketing.stripe_requests.state IS 'unknown: nobody knows whether it happened, and its key is too old to ask with; it is looked up.';
 COMMENT ON COLUMN ticketing.stripe_requests.lookup_id IS 'Of an unknown request: the request that looks whether it happened; its own id when only a person can tell.';

@@ -23,9 +23,9 @@ after(async () => {
 
 // Puts so many requests that fail at once into the outbox: each is a call to its endpoint.
 const fill = (number, endpoints, lane = 1) =>
-  sql(`INSERT INTO ticketing.stripe_requests (kind, lane, method, path, api_version, user_id, run_at, created_at)
-    SELECT 'get_payment_intent', ${lane}, 'GET', '/v1/' || (ARRAY[${endpoints.map((name) => `'${name}'`)}])[1 + n % ${endpoints.length}] || '/x_' || n, '2026-10-28.endive', 'limits', now(), now()
-    FROM generate_series(1, ${number}) n`);
+  sql(`INSERT INTO ticketing.stripe_requests (kind, lane, method, path, endpoint, api_version, user_id, run_at, created_at)
+    SELECT 'get_payment_intent', ${lane}, 'GET', '/v1/' || resource || '/x_' || n, 'GET /v1/' || resource || '/:id', '2026-10-28.endive', 'limits', now(), now()
+    FROM generate_series(1, ${number}) n, LATERAL (SELECT (ARRAY[${endpoints.map((name) => `'${name}'`)}])[1 + n % ${endpoints.length}] AS resource) r`);
 
 // The most calls in any one second, of all or of one resource.
 function most(stripe, resource = '') {

@@ -256,8 +256,8 @@ CALL pg_temp.later('1 hour');
 SET dvnt_ticketing.stripe_rate = 6;
 SET dvnt_ticketing.stripe_endpoint_rate = 3;
 CREATE PROCEDURE pg_temp.ask(path text, lane integer, count integer) LANGUAGE sql AS $$
-  INSERT INTO ticketing.stripe_requests (kind, lane, method, path, api_version, event_id, user_id, run_at, created_at)
-  SELECT 'create_ephemeral_key', lane, 'POST', path, 'v', 701001, 'hal@7010', ticketing.clock(), ticketing.clock() FROM generate_series(1, count)
+  INSERT INTO ticketing.stripe_requests (kind, lane, method, path, endpoint, api_version, event_id, user_id, run_at, created_at)
+  SELECT 'create_ephemeral_key', lane, 'POST', path, 'POST ' || regexp_replace(path, '/x_.*', '/:id'), 'v', 701001, 'hal@7010', ticketing.clock(), ticketing.clock() FROM generate_series(1, count)
 $$;
 CREATE FUNCTION pg_temp.send() RETURNS TABLE (path text, calls bigint) LANGUAGE sql AS $$
   WITH l AS (INSERT INTO pg_temp.leased (id, lease_token, path) SELECT id, lease_token, path FROM ticketing.relay_claim(100, '1 minute') RETURNING *) SELECT path, count(*) FROM l GROUP BY 1 ORDER BY 1
