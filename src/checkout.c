@@ -297,7 +297,7 @@ payment_answer(const PayableOrder *order, TimestampTz now)
 	answer_uuid(&answer, "stripe_request_id", &order->stripe_request_id);
 	quote_answer(&answer, &order->quote, order->currency);
 	answer_bool(&answer, "queued", ready_in > STRIPE_SOON_SECONDS);
-	answer_int(&answer, "ready_in", (int64) ceil(ready_in));
+	answer_int(&answer, "ready_in", (int64) rint(ready_in));
 	answer_time(&answer, "expires_at", order->expires_at);
 	return answer_end(&answer);
 }

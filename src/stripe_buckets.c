@@ -18,6 +18,8 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "catalog/pg_type.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -390,11 +392,11 @@ rows_before(KeptPlan *oldest, KeptPlan *plan, const Datum *queue, int64 place)
 	return rows;
 }
 
-/* Seconds until a limit lets so many calls through. */
+/* Seconds until a limit lets so many calls through: those before them have just had theirs. */
 static double
 seconds_for(double calls, int limit, double hold)
 {
-	return limit <= 0 ? 0 : calls * hold / limit;
+	return limit <= 0 || calls < 1 ? 0 : (floor(calls / limit) + 1) * hold;
 }
 
 /*

@@ -46,6 +46,7 @@
 
 #define LINGER			50		/* ms awake after something happened */
 #define LOOK_INTERVAL	10		/* ms between looks while awake */
+#define CLAIM_INTERVAL	4		/* ms between claims while most slots are taken */
 #define LOOK_INTERVAL_MOST	50	/* the same when the lock cannot be had */
 #define SAFETY_INTERVAL	1000	/* ms between looks while asleep */
 
@@ -56,6 +57,7 @@ static bool looking;			/* a claim is under way */
 static bool trying;				/* the look under way has tried the lock */
 static bool found_nothing;		/* the last claim found no row */
 static msec_t look_at;
+static msec_t looked_at;
 static msec_t linger_until;
 static msec_t interval = LOOK_INTERVAL;
 
@@ -101,8 +103,16 @@ look(int room, bool try_lock)
 	if (try_lock)
 		database_send(STATEMENT_LOCK, NULL, lock_done, NULL);
 	looking = true;
+	looked_at = clock_now();
 	rung = false;
 	outbox_claim(room);
+}
+
+/* When a claim may be made: a busy relay lets some slots become free, for its claims are not for a row or two. */
+static msec_t
+claim_due(int room)
+{
+	return room < config.concurrency / 2 ? looked_at + CLAIM_INTERVAL : 0;
 }
 
 /* Look if it is time to. */
@@ -121,6 +131,8 @@ doorbell_work(msec_t now)
 	}
 	if (room == 0 || outbox_in_doubt())
 		return;					/* without room we are awake: the last claim woke us */
+	if (now < claim_due(room))
+		return;
 	if (rung)
 	{
 		wake(now, "rung");
@@ -209,5 +221,7 @@ doorbell_due(void)
 		return holding ? 0 : NEVER;
 	if (calls_room() == 0 || outbox_in_doubt())
 		return NEVER;
-	return rung ? 0 : look_at;
+	if (claim_due(calls_room()) > look_at || rung)
+		return claim_due(calls_room());
+	return look_at;
 }

@@ -2,8 +2,8 @@
 // If one of these failed, an on-sale would end in 429s, or a refund would wait behind thousands of buyers.
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, test } from 'node:test';
-import { sql } from './support/database.mjs';
-import { add, count, emptyOutbox, isDone, leaveOutbox, row, setLimits, takeOutbox } from './support/queue.mjs';
+import { Session, sql } from './support/database.mjs';
+import { add, count, emptyOutbox, isDone, leaveOutbox, placeOrder, row, setLimits, takeOutbox } from './support/queue.mjs';
 import { calls, localStripe, startRelay } from './support/relay.mjs';
 import { until } from './support/until.mjs';
 
@@ -66,6 +66,29 @@ test('and to 80 a second in all', async (t) => {
   assert.ok(most(stripe) <= 80, `${most(stripe)} in a second`);
   for (const resource of resources) assert.ok(most(stripe, resource) <= 20, `${most(stripe, resource)} to ${resource} in a second`);
   assert.ok(rate(stripe) >= 0.85 * 75, `${rate(stripe)} a second`);
+});
+
+test('buyers are told when their turn comes: within 20 %', async (t) => {
+  await setLimits(80, 20);
+  await startRelay(t, stripe);
+  const session = new Session();
+  t.after(() => session.close());
+  // new buyers: each needs a customer first, then a PaymentIntent
+  await session.query(`CREATE TEMP TABLE told (id uuid, at timestamptz, ready_in numeric, queued boolean);
+    DO $do$ DECLARE a jsonb; BEGIN FOR i IN 1..300 LOOP
+      a := ${placeOrder("'told ' || i")};
+      INSERT INTO told VALUES ((a ->> 'stripe_request_id')::uuid, clock_timestamp(), (a ->> 'ready_in')::numeric, (a ->> 'queued')::boolean);
+      COMMIT;
+    END LOOP; END $do$`);
+  const open = () => sql(`SELECT count(*) FROM ticketing.stripe_requests WHERE state <> 'done'`);
+  await until(async () => (await open()) === '0', 'all are done', 40000);
+  const [people, wrong, worst] = (
+    await session.query(`SELECT count(*), count(*) FILTER (WHERE abs(ready_in - took) > greatest(0.2 * took, 1)), max(abs(ready_in - took) / took) FILTER (WHERE took > 5)
+      FROM (SELECT ready_in, extract(epoch FROM r.completed_at - t.at) AS took FROM told t JOIN ticketing.stripe_requests r USING (id)) q`)
+  ).split('|');
+  t.diagnostic(`told ${people}, of those who waited for more than 5 s the worst was ${(100 * worst).toFixed(0)} % off`);
+  assert.equal(people, '300');
+  assert.equal(wrong, '0');
 });
 
 test('a Stripe that answers in jerks is not sent more', async (t) => {

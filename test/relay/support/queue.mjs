@@ -35,6 +35,9 @@ export const setLimits = (all, endpoint) =>
 
 export const emptyOutbox = () => sql('TRUNCATE ticketing.stripe_requests, ticketing.installation; DELETE FROM ticketing.stripe_buckets WHERE endpoint <> $$$$');
 
+// SQL of the answer to an order of the buyer whom an expression names.
+export const placeOrder = (buyer) => `ticketing.create_payment_intent(${buyer}, ${cart})`;
+
 // SQL that places an order and gives the id of its request for a PaymentIntent.
 export const enqueue = (buyer = 'relay-buyer') =>
   `SELECT ticketing.create_payment_intent(${quote(buyer)}, ${cart}) ->> 'stripe_request_id'`;
