@@ -9,14 +9,13 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 
 #include "dvnt_ticketing.h"
-
-/* Creates a second, for each endpoint, that Stripe lets us make. */
-#define STRIPE_CREATES_PER_SECOND 20
 
 KEPT_PLAN(open_order,
 		  "SELECT order_id, user_id, event_id, total_cents, currency, subtotal_cents, buyer_fee_cents, organizer_fee_cents, application_fee_cents, transfer_cents, expires_at, "
@@ -34,8 +33,6 @@ KEPT_PLAN(cancel_under_way,
 KEPT_PLAN(change_rail,
 		  "UPDATE ticketing.orders SET rail = $2, payment_intent_id = NULL, checkout_session_id = NULL, updated_at = $3 WHERE order_id = $1",
 		  UUIDOID, TEXTOID, TIMESTAMPTZOID);
-KEPT_PLAN(queue_length,
-		  "SELECT count(*) FROM (SELECT FROM ticketing.stripe_requests WHERE state = 'ready' AND lane <= 1 LIMIT 100000) q");
 
 /* The arguments of create_payment_intent and create_checkout_session. */
 typedef struct PaymentCall
@@ -320,20 +317,18 @@ start_order(const PaymentCall *call, PayableOrder *order, TimestampTz now)
 }
 
 static const char *
-payment_answer(const PayableOrder *order)
+payment_answer(const PayableOrder *order, TimestampTz now)
 {
 	Answer		answer;
-	int64		waiting;
+	double		ready_in = stripe_ready_in(&order->stripe_request_id, now);
 
-	run_latest(&queue_length, NULL, NULL);
-	waiting = DatumGetInt64(row_datum(0, 1));
 	answer_begin(&answer);
 	answer_uuid(&answer, "order_id", &order->order_id);
 	answer_uuid(&answer, "reservation_id", &order->reservation_id);
 	answer_uuid(&answer, "stripe_request_id", &order->stripe_request_id);
 	quote_answer(&answer, &order->quote, order->currency);
-	answer_bool(&answer, "queued", waiting > STRIPE_CREATES_PER_SECOND);
-	answer_int(&answer, "ready_in", (waiting + STRIPE_CREATES_PER_SECOND - 1) / STRIPE_CREATES_PER_SECOND);
+	answer_bool(&answer, "queued", ready_in > STRIPE_SOON_SECONDS);
+	answer_int(&answer, "ready_in", (int64) rint(ready_in));
 	answer_time(&answer, "expires_at", order->expires_at);
 	return answer_end(&answer);
 }
@@ -396,7 +391,7 @@ take_payment(const PaymentCall *call, const char *function_name, const char *req
 		now = engine_now();
 		if (call->reservation_id == NULL || !resume_order(call, &order, now))
 			start_order(call, &order, now);
-		result = jsonb_from_text(payment_answer(&order));
+		result = jsonb_from_text(payment_answer(&order, now));
 		remember_answer(&remembered, result);
 	}
 	result = SPI_datumTransfer(result, false, -1);

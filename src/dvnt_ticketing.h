@@ -34,6 +34,8 @@ extern int	 hold_max_age_seconds;
 extern int	 manifest_ttl_seconds;
 extern char *stripe_api_version;
 extern bool	 doorbell_enabled;
+extern int	 stripe_rate;
+extern int	 stripe_endpoint_rate;
 extern int	 await_stripe_slots;
 extern double test_clock_offset;
 extern double test_clock_rate;
@@ -563,10 +565,40 @@ extern bool is_stripe_id(const char *text);
 extern const pg_uuid_t *unsent_stripe_request(const char *kind, const char *user_id);
 extern char *encode_stripe_form(Jsonb *params);
 
-/*-- relay.c --*/
+/*-- stripe_buckets.c --*/
 
-extern int	sweep_unapplied_answers(int max_rows, TimestampTz now);
-extern void fail_those_waiting(const pg_uuid_t *id, Jsonb *error, TimestampTz now);
+/* The calls that Stripe may still count against one limit. */
+typedef struct StripeBucket
+{
+	const char *endpoint;		/* "": all */
+	int32		held[128];		/* tokens, by the slot at whose beginning they come back; a ring */
+	int64		slot;			/* up to which the ring is cleared */
+	double		hold;			/* seconds that a call holds its token, of late */
+	double		quickest;		/* seconds that the quickest call took, of late */
+	TimestampTz paused_until;
+	bool		changed;
+} StripeBucket;
+
+/* All of them, as a claim needs them. */
+typedef struct StripeBuckets
+{
+	StripeBucket *buckets;		/* the first one is that of all calls */
+	int			count;
+	int			room;
+	TimestampTz now;
+} StripeBuckets;
+
+extern bool open_buckets(StripeBuckets *all, TimestampTz now);
+extern StripeBucket *bucket_of(StripeBuckets *all, const char *endpoint);
+extern int	tokens_left(const StripeBuckets *all, const StripeBucket *bucket, int16 lane);
+extern void take_token(StripeBuckets *all, StripeBucket *bucket);
+extern TimestampTz next_token(const StripeBuckets *all, const StripeBucket *bucket, int16 lane);
+extern void close_buckets(StripeBuckets *all);
+extern void token_answered(const char *endpoint, TimestampTz leased_at, TimestampTz answered_at, double seconds);
+extern void pause_endpoint(const char *endpoint, double seconds, TimestampTz now);
+#define STRIPE_SOON_SECONDS 3.0	/* what await_stripe can wait for */
+
+extern double stripe_ready_in(const pg_uuid_t *request_id, TimestampTz now);
 
 /*-- stripe_effects.c --*/
 
@@ -626,6 +658,19 @@ extern bool payee_says(Jsonb *account, TimestampTz now);
 extern void account_created(const StripeAnswer *call);
 extern void account_answered(const StripeAnswer *call);
 extern void account_link_created(const StripeAnswer *call);
+
+/*-- relay.c --*/
+
+extern StripeAnswer row_call(uint64 row, int column);
+extern void finish_request(StripeAnswer *call, int status, const char *stripe_request_id, TimestampTz now);
+extern int	sweep_unapplied_answers(int max_rows, TimestampTz now);
+extern void fail_those_waiting(const pg_uuid_t *id, Jsonb *error, TimestampTz now);
+
+/*-- stripe_lookup.c --*/
+
+extern void resolve_unknown_requests(TimestampTz now);
+extern void listing_answered(const StripeAnswer *call);
+extern void listing_failed(const StripeAnswer *call);
 
 /*-- stripe_events.c --*/
 

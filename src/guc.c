@@ -18,6 +18,8 @@ int			hold_max_age_seconds = 1800;
 int			manifest_ttl_seconds = 43200;
 char	   *stripe_api_version = NULL;
 bool		doorbell_enabled = true;
+int			stripe_rate = 80;
+int			stripe_endpoint_rate = 20;
 int			await_stripe_slots = 64;
 double		test_clock_offset = 0.0;
 double		test_clock_rate = 1.0;
@@ -71,6 +73,15 @@ define_settings(void)
 							 "the relay then finds the request within a second.",
 							 &doorbell_enabled, true,
 							 PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("dvnt_ticketing.stripe_rate",
+							"How many calls a second Stripe may count, of all relays together; 0: no limit.",
+							"A sixteenth of it is kept for refunds and cancels.",
+							&stripe_rate, 80, 0, 10000,
+							PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("dvnt_ticketing.stripe_endpoint_rate",
+							"The same for each endpoint: a method and a path, ids apart.",
+							NULL, &stripe_endpoint_rate, 20, 0, 10000,
+							PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("dvnt_ticketing.await_stripe_slots",
 							"How many backends may wait in await_stripe at once.",
 							"Further callers are told that their request is queued.",

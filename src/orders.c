@@ -239,8 +239,8 @@ lock_order(const pg_uuid_t *order_id, LockedOrder *order)
 	Datum		id = UUIDPGetDatum(order_id);
 
 	declare_lock(RANK_ORDER);
-	if (run_latest(&lock_order_row, &id, NULL) == 0)
-		elog(ERROR, "order %s does not exist", uuid_text(order_id));
+	if (order_id == NULL || run_latest(&lock_order_row, &id, NULL) == 0)
+		elog(ERROR, "order %s does not exist", order_id ? uuid_text(order_id) : "NULL");
 	memset(order, 0, sizeof(LockedOrder));
 	order->order_id = *order_id;
 	order->state = order_state_by_name(row_text(0, 1));

@@ -71,8 +71,8 @@ lock_order_to_pay(const pg_uuid_t *order_id, LockedOrder *order)
 {
 	Datum		id = UUIDPGetDatum(order_id);
 
-	if (run_latest(&owner_of_order, &id, NULL) == 0)
-		elog(ERROR, "order %s does not exist", uuid_text(order_id));
+	if (order_id == NULL || run_latest(&owner_of_order, &id, NULL) == 0)
+		elog(ERROR, "order %s does not exist", order_id ? uuid_text(order_id) : "NULL");
 	lock_user(row_text(0, 1), DatumGetInt32(row_datum(0, 2)));
 	lock_order(order_id, order);
 }
@@ -533,7 +533,8 @@ object_of_path(const pg_uuid_t *request_id)
 void
 payment_cancel_failed(const StripeAnswer *call)
 {
-	fetch_payment(object_of_path(call->request_id), call->order_id, call->now);
+	if (call->order_id != NULL)
+		fetch_payment(object_of_path(call->request_id), call->order_id, call->now);
 }
 
 /* What does not exist cannot be paid. */

@@ -1,11 +1,11 @@
 /*
  * relay.c
- *		The database's side of the relay: it proves where it is, leases requests
- *		and brings their answers back.
+ *		The database's side of the relay: it proves where it is, and brings
+ *		answers back. What it may send is relay_claim.c's.
  *
  * Reads and writes ticketing.stripe_requests and installation; the effects of
- * an answer are stripe_effects.c's. Locks: rows of stripe_requests (SKIP LOCKED
- * when leasing), then order and what follows it.
+ * an answer are stripe_effects.c's. Locks: the row of the request, then order
+ * and what follows it.
  */
 #include "postgres.h"
 
@@ -16,8 +16,7 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/memutils.h"
-#include "utils/numeric.h"
+#include "utils/guc.h"
 
 #include "dvnt_ticketing.h"
 
@@ -34,37 +33,23 @@ KEPT_PLAN(record_installation,
 		  "INSERT INTO ticketing.installation (stripe_account_id, livemode, system_identifier, database_name, name) "
 		  "VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
 		  TEXTOID, BOOLOID, INT8OID, TEXTOID, TEXTOID);
-KEPT_PLAN(end_leases,
-		  "UPDATE ticketing.stripe_requests r SET state = CASE WHEN r.first_sent_at < $2 THEN 'unknown' ELSE 'ready' END, lease_token = NULL, lease_expires_at = NULL "
-		  "FROM (SELECT id FROM ticketing.stripe_requests WHERE state = 'leased' AND lease_expires_at <= $1 FOR UPDATE SKIP LOCKED) e WHERE r.id = e.id",
-		  TIMESTAMPTZOID, TIMESTAMPTZOID);
-KEPT_PLAN(pick_ready,
-		  "SELECT r.id, r.body IS NULL, r.params, CASE WHEN r.customer_of IS NOT NULL THEN 'customer' WHEN r.account_of IS NOT NULL THEN 'account' END, "
-		  "       CASE WHEN r.customer_of IS NOT NULL THEN (SELECT c.stripe_customer_id FROM public.stripe_customers c WHERE c.user_id = r.customer_of) "
-		  "            ELSE (SELECT p.stripe_account_id FROM ticketing.payees p WHERE p.host_id = r.account_of) END, r.kind "
-		  "FROM ticketing.stripe_requests r "
-		  "WHERE r.state = 'ready' AND r.run_at <= $1 "
-		  "  AND (r.waits_for IS NULL OR EXISTS (SELECT FROM ticketing.stripe_requests w WHERE w.id = r.waits_for AND w.state = 'done' AND w.applied)) "
-		  "ORDER BY r.lane, r.seq LIMIT $2 FOR UPDATE OF r SKIP LOCKED",
-		  TIMESTAMPTZOID, INT4OID);
-KEPT_PLAN(lease,
-		  "UPDATE ticketing.stripe_requests SET state = 'leased', attempts = attempts + 1, body = coalesce(body, $2), "
-		  "  lease_token = gen_random_uuid(), lease_expires_at = $4, first_sent_at = coalesce(first_sent_at, $3) "
-		  "WHERE id = $1 RETURNING id, lease_token, method, path, body, stripe_account, api_version, idempotency_key::text, attempts",
-		  UUIDOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID);
 KEPT_PLAN(lock_request,
-		  "SELECT state, lease_token, attempts, first_sent_at, id, kind, order_id, user_id "
+		  "SELECT state, lease_token, attempts, first_sent_at, id, kind, order_id, user_id, endpoint, leased_at "
 		  "FROM ticketing.stripe_requests WHERE id = $1 FOR UPDATE",
 		  UUIDOID);
 KEPT_PLAN(put_back,
-		  "UPDATE ticketing.stripe_requests SET state = $2, run_at = $3, http_status = $4, stripe_request_id = coalesce($5, stripe_request_id), error = $6, "
-		  "  lease_token = NULL, lease_expires_at = NULL, idempotency_key = CASE WHEN $7 THEN gen_random_uuid() ELSE idempotency_key END "
+		  "UPDATE ticketing.stripe_requests SET state = $2, run_at = $3, runnable = $3 <= $8, attempts = attempts - CASE WHEN $9 THEN 1 ELSE 0 END, "
+		  "  http_status = $4, stripe_request_id = coalesce($5, stripe_request_id), error = $6, lease_token = NULL, lease_expires_at = NULL, "
+		  "  idempotency_key = CASE WHEN $7 THEN gen_random_uuid() ELSE idempotency_key END "
 		  "WHERE id = $1",
-		  UUIDOID, TEXTOID, TIMESTAMPTZOID, INT4OID, TEXTOID, JSONBOID, BOOLOID);
+		  UUIDOID, TEXTOID, TIMESTAMPTZOID, INT4OID, TEXTOID, JSONBOID, BOOLOID, TIMESTAMPTZOID, BOOLOID);
 KEPT_PLAN(store_answer,
-		  "UPDATE ticketing.stripe_requests SET state = $2, http_status = $3, stripe_request_id = $4, answer = $5, error = $6, completed_at = $7, "
-		  "  applied = false, body = NULL, lease_token = NULL, lease_expires_at = NULL WHERE id = $1",
-		  UUIDOID, TEXTOID, INT4OID, TEXTOID, JSONBOID, JSONBOID, TIMESTAMPTZOID);
+		  "UPDATE ticketing.stripe_requests SET state = $2, http_status = $3, stripe_request_id = coalesce($4, stripe_request_id), answer = $5, error = $6, completed_at = $7, "
+		  "  applied = $8 IS NULL, apply_error = $8, body = NULL, lease_token = NULL, lease_expires_at = NULL WHERE id = $1",
+		  UUIDOID, TEXTOID, INT4OID, TEXTOID, JSONBOID, JSONBOID, TIMESTAMPTZOID, TEXTOID);
+KEPT_PLAN(wake_waiting,
+		  "UPDATE ticketing.stripe_requests SET runnable = true, run_at = $2 WHERE waits_for = $1 AND state = 'ready' AND NOT runnable",
+		  UUIDOID, TIMESTAMPTZOID);
 KEPT_PLAN(set_applied,
 		  "UPDATE ticketing.stripe_requests SET applied = $2 IS NULL, apply_error = $2 WHERE id = $1",
 		  UUIDOID, TEXTOID);
@@ -122,138 +107,92 @@ dvnt_relay_start(PG_FUNCTION_ARGS)
 	if (differs != NULL)
 	{
 		answer_text(&answer, "differs", differs);
-		answer_text(&answer, "reason", psprintf("%s is not that of the installation which this database belongs to; if this copy is meant to call Stripe, delete the row of ticketing.installation", differs));
+		answer_text(&answer, "reason", psprintf("%s is not that of the installation which this database belongs to; if this copy is meant to call Stripe, call ticketing.rearm_relay", differs));
 	}
 	result = SPI_datumTransfer(answer_jsonb(&answer), false, -1);
 	SPI_finish();
 	PG_RETURN_DATUM(result);
 }
 
-/* A request that is about to be leased. */
-typedef struct Candidate
-{
-	Datum		id;
-	bool		frozen;			/* its body is */
-	Jsonb	   *params;
-	char	   *object;			/* parameter that names whom it is about: customer, account or NULL */
-	char	   *object_id;		/* NULL: not known yet */
-	bool		needs_end;		/* a Checkout Session's own, counted from when it is sent */
-} Candidate;
+KEPT_PLAN(forget_installation, "DELETE FROM ticketing.installation");
+KEPT_PLAN(drop_pending,
+		  "UPDATE ticketing.stripe_requests SET state = 'failed', applied = true, body = NULL, error = $1, completed_at = $2, lease_token = NULL, lease_expires_at = NULL "
+		  "WHERE state IN ('ready', 'leased', 'unknown')",
+		  JSONBOID, TIMESTAMPTZOID);
 
-/* Adds a member to an object that is being written. */
-static void
-push_member(JsonbParseState **state, char *key, JsonbValue *value)
-{
-	JsonbValue	name = {.type = jbvString, .val.string = {.len = strlen(key), .val = key}};
+PG_FUNCTION_INFO_V1(dvnt_rearm_relay);
 
-	pushJsonbValue(state, WJB_KEY, &name);
-	pushJsonbValue(state, WJB_VALUE, value);
-}
-
-/* The form body of a request, with what is known only now: the customer or account it waited for, the end of a session. */
-static char *
-freeze_body(const Candidate *candidate, TimestampTz now)
-{
-	JsonbParseState *state = NULL;
-	JsonbIterator *iterator;
-	JsonbIteratorToken token;
-	JsonbValue	value;
-	JsonbValue *whole;
-
-	if (candidate->object == NULL && !candidate->needs_end)
-		return encode_stripe_form(candidate->params);
-	iterator = JsonbIteratorInit(&candidate->params->root);
-	token = JsonbIteratorNext(&iterator, &value, true);
-	pushJsonbValue(&state, token, NULL);
-	while ((token = JsonbIteratorNext(&iterator, &value, true)) == WJB_KEY)
-	{
-		pushJsonbValue(&state, WJB_KEY, &value);
-		token = JsonbIteratorNext(&iterator, &value, true);
-		pushJsonbValue(&state, token, &value);
-	}
-	if (candidate->object != NULL)
-	{
-		value.type = jbvString;
-		value.val.string.val = candidate->object_id;
-		value.val.string.len = strlen(candidate->object_id);
-		push_member(&state, candidate->object, &value);
-	}
-	if (candidate->needs_end)
-	{
-		value.type = jbvNumeric;
-		value.val.numeric = int64_to_numeric(unix_seconds(now) + SESSION_SECONDS);
-		push_member(&state, "expires_at", &value);
-	}
-	whole = pushJsonbValue(&state, WJB_END_OBJECT, NULL);
-	return encode_stripe_form(JsonbValueToJsonb(whole));
-}
-
-/* Picks what may run now, locked; somebody else's picks are skipped. */
-static uint64
-pick_candidates(int32 max_rows, TimestampTz now, Candidate **candidates)
-{
-	Datum		values[2] = {TimestampTzGetDatum(now), Int32GetDatum(max_rows)};
-	uint64		rows = run_latest(&pick_ready, values, NULL);
-
-	*candidates = palloc0(sizeof(Candidate) * (rows + 1));
-	for (uint64 row = 0; row < rows; row++)
-	{
-		Candidate  *candidate = &(*candidates)[row];
-
-		candidate->id = uuid_copy(row_datum(row, 1));
-		candidate->frozen = !DatumGetBool(row_datum(row, 2));
-		candidate->params = DatumGetJsonbPCopy(row_datum(row, 3));
-		candidate->object = row_text(row, 4);
-		candidate->object_id = row_text(row, 5);
-		candidate->needs_end = strcmp(row_text(row, 6), "create_checkout_session") == 0;
-	}
-	return rows;
-}
-
-PG_FUNCTION_INFO_V1(dvnt_relay_claim);
-
-/* relay_claim(max_rows, lease) → rows */
+/* rearm_relay(database, pending) → jsonb */
 Datum
-dvnt_relay_claim(PG_FUNCTION_ARGS)
+dvnt_rearm_relay(PG_FUNCTION_ARGS)
 {
-	Interval   *length;
-	int32		max_rows;
-	TimestampTz now = engine_now();
-	TimestampTz end;
-	Candidate  *candidates;
-	uint64		count;
-	Datum		ended[2];
+	char	   *database = text_argument(fcinfo, 0, "database");
+	char	   *pending = text_argument(fcinfo, 1, "pending");
+	bool		drops = strcmp(pending, "drop") == 0;
+	Datum		values[2];
+	uint64		dropped = 0;
+	Answer		answer;
+	Datum		result;
 
-	require_argument(fcinfo, 0, "max_rows");
-	require_argument(fcinfo, 1, "lease");
-	max_rows = PG_GETARG_INT32(0);
-	length = PG_GETARG_INTERVAL_P(1);
-	if (max_rows < 1 || interval_seconds(length) <= 0)
-		refuse(BAD_REQUEST, NULL, NULL, "max_rows and lease must be above zero");
-	InitMaterializedSRF(fcinfo, 0);
+	if (strcmp(database, get_database_name(MyDatabaseId)) != 0)
+		refuse(BAD_REQUEST, "\"argument\": \"database\"", "Name the database that you are connected to.",
+			   "this is not database \"%s\"", database);
+	if (!drops && strcmp(pending, "send") != 0)
+		refuse(BAD_REQUEST, "\"argument\": \"pending\"", "Say send or drop.", "pending is \"%s\"", pending);
 	begin_command();
-	end = add_seconds(now, interval_seconds(length));
-	ended[0] = TimestampTzGetDatum(now);
-	ended[1] = TimestampTzGetDatum(add_seconds(now, -UNKNOWN_AFTER_SECONDS));
-	run_latest(&end_leases, ended, NULL);
-	count = pick_candidates(max_rows, now, &candidates);
-	for (uint64 i = 0; i < count; i++)
+	run_latest(&forget_installation, NULL, NULL);
+	if (drops)
 	{
-		char		nulls[5] = "    ";
-		Datum		values[4] = {candidates[i].id, (Datum) 0, TimestampTzGetDatum(now), TimestampTzGetDatum(end)};
-
-		if (candidates[i].object != NULL && candidates[i].object_id == NULL)
-			continue;			/* the customer or account has been made, but is not in its table */
-		if (candidates[i].frozen)
-			nulls[1] = 'n';
-		else
-			values[1] = CStringGetTextDatum(freeze_body(&candidates[i], now));
-		run_latest(&lease, values, nulls);
-		rows_to_result(fcinfo);
+		values[0] = jsonb_from_text("{\"http_status\": 0, \"message\": \"dropped when the relay was armed for another installation\"}");
+		values[1] = TimestampTzGetDatum(engine_now());
+		dropped = run_latest(&drop_pending, values, NULL);
 	}
-	(void) end_due_orders(DUE_ORDERS_PER_CLAIM, now);
+	answer_begin(&answer);
+	answer_int(&answer, "dropped", (int64) dropped);
+	result = SPI_datumTransfer(answer_jsonb(&answer), false, -1);
 	SPI_finish();
-	return (Datum) 0;
+	PG_RETURN_DATUM(result);
+}
+
+/* What is wrong, the worst first; created_at and completed_at are the engine's time. */
+KEPT_PLAN(find_trouble,
+		  "SELECT reason FROM (VALUES "
+		  "  (1, NOT EXISTS (SELECT FROM ticketing.installation), 'no relay has recorded whose database this is'), "
+		  "  (2, NOT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'dvnt_stripe_relay' AND datname = current_database()), 'no relay is connected'), "
+		  "  (3, EXISTS (SELECT FROM ticketing.stripe_requests WHERE state = 'leased' AND lease_expires_at < $1 - interval '1 minute'), 'leases have run out and nobody claims'), "
+		  "  (4, EXISTS (SELECT FROM ticketing.stripe_requests WHERE state = 'ready' AND runnable AND lane = 0 AND created_at < $1 - interval '1 minute'), 'a refund or cancel has waited for more than a minute'), "
+		  "  (5, EXISTS (SELECT FROM ticketing.stripe_requests WHERE state = 'ready' AND runnable AND lane = 1 AND created_at < $1 - interval '15 minutes'), 'a buyer has waited for more than 15 minutes'), "
+		  "  (6, EXISTS (SELECT FROM ticketing.stripe_requests WHERE state IN ('done', 'failed') AND NOT applied AND completed_at < $1 - interval '5 minutes'), 'an answer could not be applied for more than 5 minutes'), "
+		  "  (7, EXISTS (SELECT FROM ticketing.stripe_requests WHERE state = 'unknown' AND lookup_id = id), 'of a request only a person can tell whether it happened'), "
+		  "  (8, EXISTS (SELECT FROM ticketing.stripe_buckets WHERE paused_until > $1 AND pauses >= 4), 'Stripe keeps saying 429')) "
+		  "AS t (rank, is_so, reason) WHERE is_so ORDER BY rank LIMIT 1",
+		  TIMESTAMPTZOID);
+
+PG_FUNCTION_INFO_V1(dvnt_relay_health);
+
+/* relay_health() → healthy, reason */
+Datum
+dvnt_relay_health(PG_FUNCTION_ARGS)
+{
+	TupleDesc	description;
+	Datum		now = TimestampTzGetDatum(engine_now());
+	Datum		values[2] = {BoolGetDatum(true), (Datum) 0};
+	bool		nulls[2] = {false, true};
+	Datum		result;
+
+	if (get_call_result_type(fcinfo, NULL, &description) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "relay_health returns no row");
+	description = BlessTupleDesc(description);
+	begin_command();
+	if (run_stable(&find_trouble, &now, NULL) > 0)
+	{
+		values[0] = BoolGetDatum(false);
+		values[1] = CStringGetTextDatum(row_text(0, 1));
+		nulls[1] = false;
+	}
+	result = SPI_datumTransfer(HeapTupleGetDatum(heap_form_tuple(description, values, nulls)), false, -1);
+	SPI_finish();
+	PG_RETURN_DATUM(result);
 }
 
 /* A leased request whose answer has come. */
@@ -268,6 +207,8 @@ typedef struct Completion
 	/* of the request */
 	int32		attempts;
 	TimestampTz first_sent_at;
+	char	   *endpoint;
+	TimestampTz leased_at;
 	StripeAnswer call;			/* answer and now: when its effect is applied */
 } Completion;
 
@@ -400,27 +341,50 @@ retry_delay(Verdict verdict, int32 attempts)
 	return delay * (0.5 + 0.5 * pg_prng_double(&pg_global_prng_state));
 }
 
-/* Puts a request back to be sent again, or gives it up as unknown. */
+/* Seconds that Stripe asked to wait, or 0. */
+static double
+retry_after(const Completion *completion)
+{
+	char	   *value = json_string_at(completion->headers, JSON_PATH("retry-after"));
+	char	   *end;
+	double		seconds;
+
+	if (value == NULL)
+		return 0;
+	seconds = strtod(value, &end);
+	return end == value || *end != '\0' || !(seconds > 0) ? 0 : seconds;
+}
+
+/* Puts a request back to be sent again, or to be looked up before that. */
 static const char *
 put_back_request(const Completion *completion, Verdict verdict, TimestampTz now)
 {
 	bool		too_old = now >= add_seconds(completion->first_sent_at, UNKNOWN_AFTER_SECONDS);
-	char		nulls[8] = "       ";
-	Datum		values[7];
+	bool		new_key = verdict == ANSWER_RETRY_NEW_KEY;
+	bool		paused = verdict == ANSWER_PAUSE;
+	char		nulls[10] = "         ";
+	Datum		values[9];
 
+	/* money goes back once: a refund is looked for before it gets another key */
+	if (new_key && strcmp(completion->call.kind, "create_refund") == 0)
+		too_old = true;
+	if (paused)
+		pause_endpoint(completion->endpoint, retry_after(completion), now);
 	values[0] = UUIDPGetDatum(completion->id);
 	values[1] = CStringGetTextDatum(too_old ? "unknown" : "ready");
-	values[2] = TimestampTzGetDatum(add_seconds(now, retry_delay(verdict, completion->attempts)));
+	values[2] = TimestampTzGetDatum(paused ? now : add_seconds(now, retry_delay(verdict, completion->attempts)));
 	values[3] = Int32GetDatum(completion->status);
 	values[4] = text_or_null(json_string_at(completion->headers, JSON_PATH("request-id")), &nulls[4]);
 	values[5] = jsonb_from_text(error_json(completion));
-	values[6] = BoolGetDatum(verdict == ANSWER_RETRY_NEW_KEY);
+	values[6] = BoolGetDatum(new_key && !too_old);
+	values[7] = TimestampTzGetDatum(now);
+	values[8] = BoolGetDatum(paused);
 	run_latest(&put_back, values, nulls);
 	return verdict == ANSWER_STOP ? "stop" : "retry";
 }
 
 /* What an effect needs to know of a request: its id, kind, order and user, from these columns of a row. */
-static StripeAnswer
+StripeAnswer
 row_call(uint64 row, int column)
 {
 	StripeAnswer call = {0};
@@ -440,14 +404,21 @@ apply_effect(void *argument)
 	apply_stripe_answer(argument);
 }
 
-/* Applies an answer's effect; if it fails, the error is kept beside the answer. */
+/* Applies an answer's effect, or says why it could not. */
+static char *
+try_effect(StripeAnswer *call)
+{
+	return try_step(apply_effect, call);
+}
+
+/* The same for what is stored already; an error is kept beside the answer. */
 static void
 apply_guarded(StripeAnswer *call)
 {
 	char		nulls[3] = "  ";
 	Datum		values[2] = {UUIDPGetDatum(call->request_id)};
 
-	values[1] = text_or_null(try_step(apply_effect, call), &nulls[1]);
+	values[1] = text_or_null(try_effect(call), &nulls[1]);
 	run_latest(&set_applied, values, nulls);
 }
 
@@ -470,29 +441,45 @@ fail_those_waiting(const pg_uuid_t *id, Jsonb *error, TimestampTz now)
 		apply_guarded(&calls[row]);
 }
 
-/* Stores a final answer and applies its effect; a failure takes with it what waits for it. */
+/*
+ * Stores the final answer to a request and applies its effect. What waits for
+ * it may run, or fails with it.
+ */
+void
+finish_request(StripeAnswer *call, int status, const char *stripe_request_id, TimestampTz now)
+{
+	char		nulls[9] = "        ";
+	Datum		values[8];
+
+	call->now = now;
+	values[0] = UUIDPGetDatum(call->request_id);
+	values[1] = CStringGetTextDatum(call->failed ? "failed" : "done");
+	values[2] = Int32GetDatum(status);
+	values[3] = text_or_null(stripe_request_id, &nulls[3]);
+	nulls[4] = call->failed ? 'n' : ' ';
+	values[4] = call->failed ? (Datum) 0 : jsonb_from_text(kept_answer(call->answer));
+	nulls[5] = call->failed ? ' ' : 'n';
+	values[5] = call->failed ? JsonbPGetDatum(call->answer) : (Datum) 0;
+	values[6] = TimestampTzGetDatum(now);
+	values[7] = text_or_null(try_effect(call), &nulls[7]);
+	run_latest(&store_answer, values, nulls);
+	if (call->failed)
+		fail_those_waiting(call->request_id, call->answer, now);
+	else
+	{
+		Datum		waiting[2] = {values[0], values[6]};
+
+		run_latest(&wake_waiting, waiting, NULL);
+	}
+}
+
+/* Stores an answer that is final. */
 static const char *
 store_final(Completion *completion, bool good, TimestampTz now)
 {
-	char		nulls[8] = "       ";
-	Datum		values[7];
-
-	values[0] = UUIDPGetDatum(completion->id);
-	values[1] = CStringGetTextDatum(good ? "done" : "failed");
-	values[2] = Int32GetDatum(completion->status);
-	values[3] = text_or_null(json_string_at(completion->headers, JSON_PATH("request-id")), &nulls[3]);
-	nulls[4] = good ? ' ' : 'n';
-	values[4] = good ? jsonb_from_text(kept_answer(completion->answer)) : (Datum) 0;
-	nulls[5] = good ? 'n' : ' ';
-	values[5] = good ? (Datum) 0 : jsonb_from_text(error_json(completion));
-	values[6] = TimestampTzGetDatum(now);
-	run_latest(&store_answer, values, nulls);
 	completion->call.failed = !good;
-	completion->call.answer = good ? completion->answer : DatumGetJsonbP(values[5]);
-	completion->call.now = now;
-	apply_guarded(&completion->call);
-	if (!good)
-		fail_those_waiting(completion->id, completion->call.answer, now);
+	completion->call.answer = good ? completion->answer : DatumGetJsonbP(jsonb_from_text(error_json(completion)));
+	finish_request(&completion->call, completion->status, json_string_at(completion->headers, JSON_PATH("request-id")), now);
 	return good ? "done" : "failed";
 }
 
@@ -509,6 +496,8 @@ lock_leased(Completion *completion, const pg_uuid_t *lease_token)
 	completion->attempts = DatumGetInt32(row_datum(0, 3));
 	completion->first_sent_at = DatumGetTimestampTz(row_datum(0, 4));
 	completion->call = row_call(0, 5);
+	completion->endpoint = row_text(0, 9);
+	completion->leased_at = DatumGetTimestampTz(row_datum(0, 10));
 	return true;
 }
 
@@ -521,6 +510,7 @@ dvnt_relay_complete(PG_FUNCTION_ARGS)
 	Completion	completion = {0};
 	TimestampTz now = engine_now();
 	const char *outcome = "stale";
+	int64		milliseconds;
 	Verdict		verdict;
 	text	   *result;
 
@@ -539,9 +529,17 @@ dvnt_relay_complete(PG_FUNCTION_ARGS)
 		completion.answer = parse_json_quietly(completion.body, completion.body_length);
 	}
 
+	/*
+	 * What a crash takes back is brought again: the request goes out once more
+	 * under its key, and Stripe repeats its answer.
+	 */
+	(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
 	begin_command();
 	if (lock_leased(&completion, PG_GETARG_UUID_P(1)))
 	{
+		if (!json_int_at(completion.headers, JSON_PATH("relay-ms"), &milliseconds) || completion.status == 0)
+			milliseconds = 0;
+		token_answered(completion.endpoint, completion.leased_at, now, milliseconds * test_clock_rate / 1000.0);
 		verdict = judge_answer(&completion);
 		if (verdict == ANSWER_GOOD || verdict == ANSWER_FAILED)
 			outcome = store_final(&completion, verdict == ANSWER_GOOD, now);

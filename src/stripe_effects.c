@@ -80,6 +80,7 @@ static const struct
 	{"create_account", account_created, NULL},
 	{"create_account_link", account_link_created, NULL},
 	{"get_account", account_answered, NULL},
+	{"list_created", listing_answered, listing_failed},
 };
 
 /* Applies the answer of a finished request, or what its failure means. */

@@ -20,9 +20,11 @@
 #define STRIPE_ID_MAX_BYTES 255
 
 KEPT_PLAN(insert_request,
-		  "INSERT INTO ticketing.stripe_requests (kind, lane, method, path, params, customer_of, api_version, waits_for, order_id, event_id, user_id, run_at, created_at, account_of) "
-		  "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12, $13) ON CONFLICT DO NOTHING RETURNING id",
-		  TEXTOID, INT2OID, TEXTOID, TEXTOID, JSONBOID, TEXTOID, TEXTOID, UUIDOID, UUIDOID, INT4OID, TEXTOID, TIMESTAMPTZOID, TEXTOID);
+		  "INSERT INTO ticketing.stripe_requests (kind, lane, method, path, params, customer_of, api_version, waits_for, order_id, event_id, user_id, run_at, created_at, runnable, endpoint, account_of) "
+		  "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, CASE WHEN $13 THEN $12 ELSE 'infinity' END, $12, $13, $14, $15) ON CONFLICT DO NOTHING RETURNING id",
+		  TEXTOID, INT2OID, TEXTOID, TEXTOID, JSONBOID, TEXTOID, TEXTOID, UUIDOID, UUIDOID, INT4OID, TEXTOID, TIMESTAMPTZOID, BOOLOID, TEXTOID, TEXTOID);
+KEPT_PLAN(lock_awaited,
+		  "SELECT state FROM ticketing.stripe_requests WHERE id = $1 FOR KEY SHARE", UUIDOID);
 
 /* Served by an index for these two kinds, which are asked again and again. */
 KEPT_PLAN(unsent_request,
@@ -39,14 +41,58 @@ ring_doorbell(void)
 }
 
 /*
+ * Method and path with ids replaced. Ids are every second part of a path after
+ * the version; what lies under checkout has one part more before them.
+ */
+static char *
+endpoint_of(const char *method, const char *path)
+{
+	StringInfoData endpoint;
+	int			part = 0;
+
+	initStringInfo(&endpoint);
+	appendStringInfo(&endpoint, "%s ", method);
+	while (*path == '/')
+	{
+		size_t		length = 1 + strcspn(path + 1, "/?");
+
+		if (part == 1 && length == strlen("/checkout") && strncmp(path, "/checkout", length) == 0)
+			part = 0;
+		if (part < 2 || part % 2 == 1 || (length == strlen("/search") && strncmp(path, "/search", length) == 0))
+			appendBinaryStringInfo(&endpoint, path, (int) length);
+		else
+			appendStringInfoString(&endpoint, "/:id");
+		path += length;
+		part++;
+	}
+	return endpoint.data;
+}
+
+/*
+ * Whether a request must wait for another. If so, that one's answer is not
+ * stored before this transaction has committed, and then finds who waits. The
+ * lock is taken out of order: what holds such a row for longer than a moment is
+ * the storing of its answer, which needs no lock that an enqueuer holds.
+ */
+static bool
+must_wait(const pg_uuid_t *other)
+{
+	Datum		id = UUIDPGetDatum(other);
+
+	if (other == NULL || run_latest(&lock_awaited, &id, NULL) == 0)
+		return false;
+	return strcmp(row_text(0, 1), "done") != 0 && strcmp(row_text(0, 1), "failed") != 0;
+}
+
+/*
  * Enqueues a call. Returns its id, or NULL when the user's customer or account
  * is being created already.
  */
 pg_uuid_t *
 enqueue_stripe_request(const NewStripeRequest *request, TimestampTz now)
 {
-	char		nulls[14] = "             ";
-	Datum		values[13];
+	char		nulls[16] = "               ";
+	Datum		values[15];
 	pg_uuid_t  *id;
 
 	values[0] = CStringGetTextDatum(request->kind);
@@ -66,7 +112,9 @@ enqueue_stripe_request(const NewStripeRequest *request, TimestampTz now)
 	nulls[10] = request->user_id ? ' ' : 'n';
 	values[10] = request->user_id ? CStringGetTextDatum(request->user_id) : (Datum) 0;
 	values[11] = TimestampTzGetDatum(now);
-	values[12] = text_or_null(request->account_of, &nulls[12]);
+	values[12] = BoolGetDatum(!must_wait(request->waits_for));
+	values[13] = CStringGetTextDatum(endpoint_of(request->method, request->path));
+	values[14] = text_or_null(request->account_of, &nulls[14]);
 	if (run_latest(&insert_request, values, nulls) == 0)
 		return NULL;
 	id = DatumGetUUIDP(uuid_copy(row_datum(0, 1)));

@@ -48,7 +48,7 @@ CREATE TABLE IF NOT EXISTS ticketing.installation (
   name              text NOT NULL,
   recorded_at       timestamptz NOT NULL DEFAULT clock_timestamp()
 );
-COMMENT ON TABLE ticketing.installation IS 'Which Stripe account this database belongs to, recorded by the first relay. A relay refuses to send where they differ, so that a restored copy never calls out. To re-arm a copy on purpose, delete the row.';
+COMMENT ON TABLE ticketing.installation IS 'Which Stripe account this database belongs to, recorded by the first relay. A relay refuses to send where they differ, so that a restored copy never calls out. To arm a copy on purpose: rearm_relay().';
 COMMENT ON COLUMN ticketing.installation.name IS 'DVNT_INSTALLATION of the relay''s environment: tells physical copies apart.';
 
 SELECT pg_temp.own_tables('event_settings', 'payees', 'installation');

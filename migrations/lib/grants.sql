@@ -69,6 +69,7 @@ GRANT EXECUTE ON FUNCTION ticketing.availability(integer), ticketing.quote(integ
 GRANT EXECUTE ON FUNCTION
   ticketing.relay_start(text, boolean, text),
   ticketing.relay_claim(integer, interval),
+  ticketing.relay_pause(),
   ticketing.relay_complete(uuid, uuid, integer, jsonb, bytea)
 TO dvnt_ticketing_relay;
 GRANT EXECUTE ON FUNCTION
@@ -79,3 +80,6 @@ GRANT EXECUTE ON FUNCTION
   ticketing.prune(),
   ticketing.check_invariants()
 TO dvnt_ticketing_cron;
+-- Monitoring.
+GRANT USAGE ON SCHEMA ticketing TO pg_monitor;
+GRANT EXECUTE ON FUNCTION ticketing.relay_health() TO pg_monitor;

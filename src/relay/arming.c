@@ -68,6 +68,8 @@ ask_stripe(void)
 	call->stripe_account = copy_string("");
 	call->api_version = copy_string("");
 	call->idempotency_key = copy_string("");
+	call->kind = copy_string("");
+	call->endpoint = copy_string("");
 	call->answered = account_answered;
 	calls_send(call);
 }

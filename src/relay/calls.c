@@ -3,8 +3,8 @@
  *	  The slots for calls and the curl multi handle that drives them all.
  *
  * A slot goes FREE -> SENDING -> ANSWERED -> STORING -> FREE.  Its owner
- * (outbox.c, or arming.c for its one GET) takes the answer and releases it.  An answer that is not stored yet keeps its
- * slot, so memory is bounded by the slots and the size of an answer.
+ * (outbox.c, or arming.c for its one GET) takes the answer and releases it.
+ * An answer that is not stored yet keeps its slot, so memory is bounded by the slots and the size of an answer.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -128,6 +128,8 @@ calls_release(Call *call)
 	wipe_string(&call->stripe_account);
 	wipe_string(&call->api_version);
 	wipe_string(&call->idempotency_key);
+	wipe_string(&call->kind);
+	wipe_string(&call->endpoint);
 	buffer_wipe(&call->headers);
 	buffer_wipe(&call->answer);
 	memset(call, 0, sizeof(*call));

@@ -58,8 +58,11 @@ static const StatementText statements[STATEMENT_COUNT] = {
 	[STATEMENT_CLAIM] = {
 		"claim",
 		"SELECT id, lease_token, method, path, body, stripe_account, api_version,"
-		" idempotency_key, attempts FROM ticketing.relay_claim($1, $2)",
+		" idempotency_key, kind, endpoint, attempts FROM ticketing.relay_claim($1, $2)",
 		2, {INT4_OID, INTERVAL_OID}
+	},
+	[STATEMENT_PAUSE] = {
+		"pause", "SELECT for_tokens, for_time FROM ticketing.relay_pause()", 0, {0}
 	},
 	[STATEMENT_COMPLETE] = {
 		"complete", "SELECT ticketing.relay_complete($1, $2, $3, $4, $5)",

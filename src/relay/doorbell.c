@@ -38,13 +38,15 @@
  *	   sleeps.  Therefore storing an answer is waking: outbox.c rings after it
  *	   has sent the statement, and the look follows it on the connection.
  *
- * A row that becomes due by time alone rings nothing; the look of every second
- * finds it.
+ * A row that becomes due by time alone rings nothing: each look tells when the
+ * next one that waits for a token or for its time can be sent.  The look of
+ * every second is for those of whom it could not know.
  */
 #include "relay.h"
 
 #define LINGER			50		/* ms awake after something happened */
 #define LOOK_INTERVAL	10		/* ms between looks while awake */
+#define CLAIM_INTERVAL	4		/* ms between claims while most slots are taken */
 #define LOOK_INTERVAL_MOST	50	/* the same when the lock cannot be had */
 
 static bool asleep;
@@ -54,6 +56,7 @@ static bool looking;			/* a claim is under way */
 static bool trying;				/* the look under way has tried the lock */
 static bool found_nothing;		/* the last claim found no row */
 static msec_t look_at;
+static msec_t looked_at;
 static msec_t linger_until;
 static msec_t interval = LOOK_INTERVAL;
 
@@ -99,8 +102,16 @@ look(int room, bool try_lock)
 	if (try_lock)
 		database_send(STATEMENT_LOCK, NULL, lock_done, NULL);
 	looking = true;
+	looked_at = clock_now();
 	rung = false;
 	outbox_claim(room);
+}
+
+/* When a claim may be made: a busy relay lets some slots become free, for its claims are not for a row or two. */
+static msec_t
+claim_due(int room)
+{
+	return room < config.concurrency / 2 ? looked_at + CLAIM_INTERVAL : 0;
 }
 
 /* Look if it is time to. */
@@ -119,6 +130,8 @@ doorbell_work(msec_t now)
 	}
 	if (room == 0 || outbox_in_doubt())
 		return;					/* without room we are awake: the last claim woke us */
+	if (now < claim_due(room))
+		return;
 	if (rung)
 	{
 		wake(now, "rung");
@@ -135,14 +148,18 @@ doorbell_ring(void)
 	rung = true;
 }
 
-/* What a look has found; outbox.c says so once the rows have become calls. */
+/*
+ * What a look has found; outbox.c says so once the rows have become calls.
+ * Rows that wait for a token or for their time say for how long (ms).
+ */
 void
-doorbell_claimed(int rows, int wanted)
+doorbell_claimed(int rows, int wanted, msec_t for_tokens, msec_t for_time)
 {
+	msec_t		pause = for_tokens < for_time ? for_tokens : for_time;
 	msec_t		now = clock_now();
 
 	looking = false;
-	found_nothing = rows == 0;
+	found_nothing = rows == 0 && for_tokens == NEVER;
 	if (rows > 0)
 	{
 		wake(now, "claimed");
@@ -161,6 +178,8 @@ doorbell_claimed(int rows, int wanted)
 		if (trying && interval < LOOK_INTERVAL_MOST)
 			interval += LOOK_INTERVAL;
 	}
+	if (pause != NEVER && now + pause < look_at)
+		look_at = now + pause;
 }
 
 /* The connection is gone, and the lock with it. */
@@ -201,5 +220,7 @@ doorbell_due(void)
 		return holding ? 0 : NEVER;
 	if (calls_room() == 0 || outbox_in_doubt())
 		return NEVER;
-	return rung ? 0 : look_at;
+	if (claim_due(calls_room()) > look_at || rung)
+		return claim_due(calls_room());
+	return look_at;
 }

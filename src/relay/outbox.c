@@ -18,6 +18,7 @@
 #include "relay.h"
 
 static int	wanted;				/* rows that the claim under way may return */
+static int	claimed;			/* and those that it did */
 static int	doubtful;			/* answers being stored that may stop the relay */
 
 /* Start the line of a call. */
@@ -26,8 +27,8 @@ begin_call_line(LogLine *line, LogLevel level, const char *event, const Call *ca
 {
 	log_begin(line, level, event);
 	log_text(line, "id", call->id);
-	log_text(line, "method", call->method);
-	log_text(line, "path", call->path);
+	log_text(line, "kind", call->kind);
+	log_text(line, "endpoint", call->endpoint);
 	log_number(line, "status", call->status);
 	log_number(line, "ms", call->took);
 	log_number(line, "attempt", call->attempts);
@@ -134,7 +135,8 @@ send_row(const PGresult *rows, int row)
 	Call	   *call = calls_take();
 	char	  **fields[] = {
 		&call->id, &call->lease_token, &call->method, &call->path, &call->body,
-		&call->stripe_account, &call->api_version, &call->idempotency_key
+		&call->stripe_account, &call->api_version, &call->idempotency_key,
+		&call->kind, &call->endpoint
 	};
 	int			count = (int) (sizeof(fields) / sizeof(fields[0]));
 
@@ -169,7 +171,31 @@ claim_done(PGresult *result, Call *call)
 	}
 	for (int i = 0; i < rows; i++)
 		send_row(result, i);
-	doorbell_claimed(rows, wanted);
+	claimed = rows;
+}
+
+/* A number of milliseconds, or NEVER. */
+static msec_t
+read_pause(const PGresult *result, int column)
+{
+	return PQgetisnull(result, 0, column) ? NEVER : (msec_t) atoi(PQgetvalue(result, 0, column));
+}
+
+/* Told when the next claim may find more. */
+static void
+pause_done(PGresult *result, Call *call)
+{
+	(void) call;
+	if (result == NULL)
+		return;
+	if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) != 1)
+	{
+		const char *error = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+
+		database_fail("pause", error ? error : PQresultErrorMessage(result));
+		return;
+	}
+	doorbell_claimed(claimed, wanted, read_pause(result, 0), read_pause(result, 1));
 }
 
 /* Claim up to so many rows. */
@@ -183,7 +209,9 @@ outbox_claim(int rows)
 	snprintf(count, sizeof(count), "%d", rows);
 	snprintf(lease, sizeof(lease), "%d seconds", config.lease);
 	wanted = rows;
+	claimed = 0;
 	database_send(STATEMENT_CLAIM, parameters, claim_done, NULL);
+	database_send(STATEMENT_PAUSE, NULL, pause_done, NULL);
 }
 
 /* Store the answers that are there. */

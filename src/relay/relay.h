@@ -107,6 +107,8 @@ typedef struct Call
 	char	   *stripe_account;
 	char	   *api_version;
 	char	   *idempotency_key;
+	char	   *kind;
+	char	   *endpoint;		/* method and path without ids, for the log */
 	int			attempts;
 
 	/* the transfer */
@@ -135,12 +137,13 @@ typedef enum Statement
 	STATEMENT_ACCOUNT_ID,		/* the id in the answer to GET /v1/account */
 	STATEMENT_START,
 	STATEMENT_CLAIM,
+	STATEMENT_PAUSE,
 	STATEMENT_COMPLETE,
 	STATEMENT_LOCK,
 	STATEMENT_UNLOCK
 } Statement;
 
-#define STATEMENT_COUNT		6
+#define STATEMENT_COUNT		7
 
 /*
  * Told the result of a statement, which may be an error, or NULL when the
@@ -211,7 +214,7 @@ extern void database_close(void);
 /* doorbell.c */
 extern void doorbell_work(msec_t now);
 extern void doorbell_ring(void);
-extern void doorbell_claimed(int rows, int wanted);
+extern void doorbell_claimed(int rows, int wanted, msec_t for_tokens, msec_t for_time);
 extern void doorbell_reset(void);
 extern bool doorbell_looking(void);
 extern bool doorbell_found_nothing(void);

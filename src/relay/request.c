@@ -232,12 +232,22 @@ is_trust_error(CURLcode code)
 		code == CURLE_SSL_INVALIDCERTSTATUS;
 }
 
-/* The kept headers as a JSON object, and the request id by itself. */
+/*
+ * The kept headers as a JSON object, and the request id by itself.  With
+ * them goes how long the call took, its connection apart.
+ */
 static void
 keep_headers(Call *call)
 {
-	const char *separator = "{";
+	char		took[64];
+	curl_off_t	total = 0;
+	curl_off_t	connected = 0;
 
+	curl_easy_getinfo(call->easy, CURLINFO_TOTAL_TIME_T, &total);
+	curl_easy_getinfo(call->easy, CURLINFO_PRETRANSFER_TIME_T, &connected);
+	snprintf(took, sizeof(took), "{\"relay-ms\":%lld",
+			 total > connected ? (long long) (total - connected) / 1000 : 0);
+	buffer_puts(&call->headers, took);
 	for (int i = 0; i < KEPT_HEADERS; i++)
 	{
 		struct curl_header *header;
@@ -245,15 +255,14 @@ keep_headers(Call *call)
 		if (curl_easy_header(call->easy, kept_headers[i], 0, CURLH_HEADER, -1,
 							 &header) != CURLHE_OK)
 			continue;
-		buffer_puts(&call->headers, separator);
+		buffer_puts(&call->headers, ",");
 		buffer_json(&call->headers, kept_headers[i]);
 		buffer_puts(&call->headers, ":");
 		buffer_json(&call->headers, header->value);
-		separator = ",";
 		if (i == 0)
 			snprintf(call->request_id, sizeof(call->request_id), "%s", header->value);
 	}
-	buffer_puts(&call->headers, *separator == '{' ? "{}" : "}");
+	buffer_puts(&call->headers, "}");
 }
 
 /* Why there is no answer, as a JSON object; a refused row will never have one. */

@@ -12,7 +12,7 @@ SELECT set_eq($$ SELECT relname::text FROM tables $$,
   ARRAY['event_settings', 'payees', 'installation', 'stock_pools', 'stock_shards', 'adopted_counters', 'ticket_holds', 'requests', 'orders',
         'order_payments', 'refunds', 'order_items', 'order_tickets', 'order_events', 'findings', 'superseded_codes', 'suspended_tickets', 'ticket_changes',
         'checkins', 'event_gates', 'door_devices', 'door_manifests', 'door_states', 'event_co_organizers', 'co_organizer_changes',
-        'stripe_requests', 'stripe_handoff', 'stripe_inbox'],
+        'stripe_requests', 'stripe_buckets', 'stripe_handoff', 'stripe_inbox'],
   'these are the engine''s tables: a new one is to be looked at by the tests below and listed here');
 
 -- ---- whose
@@ -70,8 +70,8 @@ SELECT set_eq($$ SELECT relname::text FROM tables t WHERE EXISTS (SELECT FROM pg
         'checkins', 'event_gates', 'door_devices', 'door_manifests', 'door_states', 'event_co_organizers', 'co_organizer_changes'],
   'the rows of an event carry event_id');
 SELECT set_eq($$ SELECT relname::text FROM tables t WHERE NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = t.oid AND a.attname = 'event_id') $$,
-  -- of no event: payees, installation, requests, findings, stripe_inbox; the others go with the row of their first column's event
-  ARRAY['payees', 'installation', 'requests', 'findings', 'stripe_inbox',
+  -- of no event: payees, installation, requests, findings, stripe_inbox, stripe_buckets; the others go with the row of their first column's event
+  ARRAY['payees', 'installation', 'requests', 'findings', 'stripe_inbox', 'stripe_buckets',
         'stock_shards', 'order_payments', 'order_items', 'order_tickets', 'order_events', 'stripe_handoff'],
   'no further table is without it: its rows could not move with their event');
 

@@ -44,8 +44,8 @@ test('an order becomes a call, its answer is stored and applied', async (t) => {
 
   const line = await relay.until('answer');
   assert.deepEqual(
-    [line.id, line.method, line.path, line.status, line.attempt, line.request_id, line.outcome],
-    [id, 'POST', '/v1/payment_intents', '200', '1', call.request_id, 'done'],
+    [line.id, line.kind, line.endpoint, line.status, line.attempt, line.request_id, line.outcome],
+    [id, 'create_payment_intent', 'POST /v1/payment_intents', '200', '1', call.request_id, 'done'],
   );
   assert.doesNotMatch(relay.text, /secret|sk_test/);
 });

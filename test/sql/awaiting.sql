@@ -86,14 +86,14 @@ SELECT ticketing.create_payment_intent('cid@7011', 701101, pg_temp.cart(701101, 
 SELECT pg_temp.lease() AS leased, pg_temp.answer('create_customer', 200, '{"id": "cus_cid"}') AS completed;
 SELECT pg_temp.lease() AS leased, pg_temp.answer('create_payment_intent', 200, '{"id": "pi_7011_ann", "client_secret": "pi_7011_ann_secret"}') AS completed;
 SELECT pg_temp.wait_for('cid@7011', '3 s') AS not_applied;
--- unknown: a relay that died 23 hours ago may have sent it; nobody sends it again.
+-- unknown: a relay that died 23 hours ago may have sent it; nobody sends it again before it was looked for.
 SELECT ticketing.create_payment_intent('dan@7011', 701101, pg_temp.cart(701101, 1)) ? 'order_id' AS asked;
 INSERT INTO public.stripe_customers VALUES ('dan@7011', 'cus_dan');
 DELETE FROM ticketing.stripe_requests WHERE user_id = 'dan@7011' AND kind = 'create_customer';
-UPDATE ticketing.stripe_requests SET waits_for = NULL WHERE user_id = 'dan@7011';
+UPDATE ticketing.stripe_requests SET waits_for = NULL, runnable = true, run_at = ticketing.clock() WHERE user_id = 'dan@7011';
 SELECT pg_temp.lease() AS leased;
 CALL pg_temp.pass('23 h 1 s');
 SELECT pg_temp.lease() AS leased;
 SELECT pg_temp.wait_for('dan@7011', '3 s') AS unknown;
-SELECT state, attempts FROM ticketing.stripe_requests WHERE user_id = 'dan@7011';
+SELECT kind, state, attempts FROM ticketing.stripe_requests WHERE user_id = 'dan@7011' ORDER BY seq;
 CALL pg_temp.clear_test();

@@ -41,6 +41,33 @@ UPDATE ticketing.installation SET database_name = 'other';
 SELECT ticketing.relay_start('acct_platform', false, 'a') -> 'differs' AS another_database;
 ROLLBACK;
 SELECT stripe_account_id, livemode, name, database_name = current_database() AS this_database FROM ticketing.installation;
+-- An operator arms a copy on purpose, and says what becomes of the requests that came with it.
+BEGIN;
+CALL pg_temp.buy('abe@7010');
+SELECT ticketing.rearm_relay('another', 'send');
+ROLLBACK;
+SELECT ticketing.rearm_relay(current_database()::text, 'later');
+BEGIN;
+CALL pg_temp.buy('abe@7010');
+SELECT ticketing.rearm_relay(current_database()::text, 'send') AS rearmed;
+SELECT ticketing.relay_start('acct_other', true, 'copy') AS copy;
+SELECT (SELECT state FROM ticketing.stripe_requests WHERE user_id = 'abe@7010') AS pending, (ticketing.rearm_relay(current_database()::text, 'drop') ->> 'dropped')::integer > 0 AS dropped;
+SELECT state, error, applied FROM ticketing.stripe_requests WHERE user_id = 'abe@7010';
+ROLLBACK;
+-- Monitoring is told the worst there is.
+SELECT * FROM ticketing.relay_health();
+BEGIN;
+DELETE FROM ticketing.installation;
+SELECT * FROM ticketing.relay_health();
+ROLLBACK;
+BEGIN;
+SET LOCAL application_name = 'dvnt_stripe_relay';
+CALL pg_temp.buy('abe@7010');
+SELECT * FROM ticketing.relay_health();
+SELECT ready > 0 AS ready, relays, armed, paused FROM ticketing.relay_status;
+CALL pg_temp.later('16 min');
+SELECT * FROM ticketing.relay_health();
+ROLLBACK;
 
 -- The chain: customer, then ephemeral key, then intent; nothing is sent before what it needs, and the bodies are Stripe's form encoding with the customer in them.
 CALL pg_temp.buy('ann@7010', '2025-04-30.basil', known => false);
@@ -73,7 +100,7 @@ SELECT ticketing.create_payment_intent('bob@7010', 701001, reservation_id => res
 SELECT pg_temp.lease() AS leased;
 SELECT pg_temp.answer('create_customer', 200, '{"id": "cus_bob"}') AS completed, pg_temp.lease() AS leased;
 
--- What Stripe or the network may still do is tried again, with the same key and the same bytes; what it will never do, not.
+-- What Stripe or the network may still do is tried again, with the same key and the same bytes; what it will never do, not. A 429 is no attempt: its endpoint pauses.
 CREATE TEMP TABLE cases (n integer GENERATED ALWAYS AS IDENTITY, what text, status integer, body text, headers jsonb);
 INSERT INTO cases (what, status, body, headers) VALUES
   ('500', 500, '{"error": {"type": "api_error"}}', '{}'),
@@ -109,7 +136,7 @@ BEGIN
     FROM ticketing.stripe_requests r WHERE r.id = sent.id AND o.n = c.n;
     CALL pg_temp.pass('1 min');
     PERFORM pg_temp.lease();
-    UPDATE outcomes o SET same_bytes = l.body = sent.body FROM leased l WHERE l.id = sent.id AND l.attempts = 2 AND o.n = c.n;
+    UPDATE outcomes o SET same_bytes = l.body = sent.body FROM leased l WHERE l.id = sent.id AND l.n > sent.n AND o.n = c.n;
   END LOOP;
 END
 $$;
@@ -174,6 +201,151 @@ FROM (VALUES (1, 2), (2, 1), (3, 0), (4, 1), (5, 0), (6, 2)) AS l (n, lane);
 SELECT pg_temp.lease(3) AS three;
 SELECT pg_temp.lease(100) AS the_rest;
 SELECT n - min(n) OVER () AS n, path, body FROM leased WHERE user_id = 'gus@7010' ORDER BY n;
+
+-- Sent 23 hours ago, and nobody knows what became of it: what it would have made is looked for at Stripe, page by page, and is its answer if it is there.
+CALL pg_temp.buy('ida@7010');
+SELECT pg_temp.lease() AS leased;
+CALL pg_temp.later('23 h 1 s');
+SELECT pg_temp.lease() AS leased, (SELECT state FROM ticketing.stripe_requests WHERE user_id = 'ida@7010' AND kind = 'create_payment_intent') AS state;
+SELECT method, path, regexp_replace(body, '\d{10}', 'TIME') AS query FROM leased WHERE kind = 'list_created' AND user_id = 'ida@7010';
+SELECT pg_temp.answer('list_created', 200, '{"object": "list", "has_more": true, "data": [{"id": "pi_other", "metadata": {"order_id": "other"}}, {"id": "pi_none", "metadata": {}}]}') AS first_page, pg_temp.lease() AS leased;
+SELECT regexp_replace(body, '\d{10}', 'TIME') AS query FROM leased WHERE kind = 'list_created' AND user_id = 'ida@7010' ORDER BY n DESC LIMIT 1;
+SELECT pg_temp.answer('list_created', 200, format('{"object": "list", "has_more": false, "data": [{"id": "pi_7010_ida", "client_secret": "ida_secret", "metadata": {"order_id": "%s"}}]}', order_id)) AS second_page FROM ticketing.orders WHERE user_id = 'ida@7010';
+SELECT r.kind, r.state, r.applied, r.answer ->> 'id' AS id, o.payment_intent_id, h.client_secret FROM ticketing.stripe_requests r JOIN ticketing.orders o USING (order_id) LEFT JOIN ticketing.stripe_handoff h ON h.request_id = r.id WHERE r.user_id = 'ida@7010' ORDER BY r.seq;
+-- It is not there: the same bytes go out under a new key. The same for a request that was put back and then lay for a day.
+CALL pg_temp.buy('jon@7010');
+SELECT pg_temp.lease() AS leased, pg_temp.answer('create_payment_intent', 500, '{}') AS completed;
+CALL pg_temp.later('1 day');
+SELECT pg_temp.lease() AS not_sent;
+SELECT pg_temp.lease() AS leased;
+SELECT pg_temp.answer('list_created', 200, '{"object": "list", "has_more": false, "data": []}') AS nothing, pg_temp.lease() AS leased;
+SELECT count(*), count(DISTINCT idempotency_key) AS keys, count(DISTINCT body) AS bodies FROM leased WHERE user_id = 'jon@7010' AND kind = 'create_payment_intent';
+SELECT pg_temp.answer('create_payment_intent', 200, '{"id": "pi_7010_jon"}') AS completed;
+-- A customer is looked for by his user's id.
+CALL pg_temp.buy('kay@7010', known => false);
+SELECT pg_temp.lease() AS leased;
+CALL pg_temp.later('1 day');
+SELECT pg_temp.lease() AS leased;
+SELECT path, regexp_replace(body, '\d{10}', 'TIME') AS query FROM leased WHERE kind = 'list_created' AND user_id = 'kay@7010';
+SELECT pg_temp.answer('list_created', 200, '{"data": [{"id": "cus_kay_other", "metadata": {"user_id": "kay"}}, {"id": "cus_kay", "metadata": {"user_id": "kay@7010"}}]}') AS found, pg_temp.lease() AS leased;
+SELECT pg_temp.answer('create_payment_intent', 200, '{"id": "pi_7010_kay"}') AS completed;
+-- A refund carries its own id, and is looked for even before a 500 that Stripe has stored is left behind by a new key.
+INSERT INTO ticketing.stripe_requests (kind, lane, method, path, api_version, event_id, user_id, run_at, created_at, params)
+VALUES ('create_refund', 0, 'POST', '/v1/refunds', 'v', 701001, 'lea@7010', ticketing.clock(), ticketing.clock(), '{"payment_intent": "pi_1", "metadata": {"order_id": "1"}}');
+SELECT pg_temp.lease() AS leased;
+SELECT replace(l.body, l.id::text, 'ID') AS body FROM leased l WHERE user_id = 'lea@7010';
+SELECT pg_temp.answer('create_refund', 500, '{}', '{"idempotent-replayed": "true"}') AS completed, pg_temp.lease() AS leased;
+SELECT path, body FROM leased WHERE kind = 'list_created' AND user_id = 'lea@7010';
+SELECT pg_temp.answer('list_created', 200, '{"data": []}') AS nothing, pg_temp.lease() AS leased;
+SELECT count(*), count(DISTINCT idempotency_key) AS keys, count(DISTINCT body) AS bodies FROM leased WHERE user_id = 'lea@7010' AND kind = 'create_refund';
+-- What is made again without harm is; what nothing can be said of is left to a person, once.
+INSERT INTO ticketing.stripe_requests (kind, lane, method, path, api_version, event_id, user_id, run_at, created_at, state)
+SELECT kind, 1, 'POST', '/v1/' || kind, 'v', 701001, 'max@7010', ticketing.clock(), ticketing.clock(), 'unknown' FROM unnest(ARRAY['create_ephemeral_key', 'create_something', 'cancel_payment_intent']) kind;
+SELECT pg_temp.lease() AS leased, pg_temp.lease() AS again;
+SELECT kind, state, lookup_id = id AS left_to_a_person, (SELECT count(*) FROM ticketing.findings WHERE kind = 'request_unknown' AND entity = 'stripe_requests/' || r.id) AS findings FROM ticketing.stripe_requests r WHERE user_id = 'max@7010' ORDER BY seq;
+DELETE FROM ticketing.findings WHERE kind = 'request_unknown';
+
+-- An order that has ended before the turn of its requests came: nothing is made for it.
+CALL pg_temp.buy('nat@7010');
+UPDATE ticketing.orders SET state = 'canceled' WHERE user_id = 'nat@7010';
+SELECT pg_temp.lease() AS leased;
+SELECT kind, state, error ->> 'message' AS message FROM ticketing.stripe_requests WHERE user_id = 'nat@7010' ORDER BY seq;
+UPDATE ticketing.orders SET state = 'awaiting_payment' WHERE user_id = 'nat@7010';
+
+-- The hand-off lasts a quarter of an hour.
+DELETE FROM ticketing.stripe_handoff;
+INSERT INTO ticketing.stripe_handoff (request_id, user_id, created_at) SELECT gen_random_uuid(), 'old@7010', ticketing.clock() - age FROM unnest(ARRAY['14 min 59 s', '15 min 1 s']::interval[]) age;
+SELECT pg_temp.lease() AS leased;
+SELECT ticketing.clock() - created_at AS age FROM ticketing.stripe_handoff;
+
+-- Limits: 3 a second for each endpoint, 6 in all, one of them kept for lane 0. A call holds its token until a second after its answer.
+DELETE FROM ticketing.stripe_requests WHERE event_id = 701001;
+DELETE FROM ticketing.stripe_buckets WHERE endpoint <> '';
+CALL pg_temp.later('1 hour');
+SET dvnt_ticketing.stripe_rate = 6;
+SET dvnt_ticketing.stripe_endpoint_rate = 3;
+CREATE PROCEDURE pg_temp.ask(path text, lane integer, count integer) LANGUAGE sql AS $$
+  INSERT INTO ticketing.stripe_requests (kind, lane, method, path, endpoint, api_version, event_id, user_id, run_at, created_at)
+  SELECT 'create_ephemeral_key', lane, 'POST', path, 'POST ' || regexp_replace(path, '/x_.*', '/:id'), 'v', 701001, 'hal@7010', ticketing.clock(), ticketing.clock() FROM generate_series(1, count)
+$$;
+CREATE FUNCTION pg_temp.send() RETURNS TABLE (path text, calls bigint) LANGUAGE sql AS $$
+  WITH l AS (INSERT INTO pg_temp.leased (id, lease_token, path) SELECT id, lease_token, path FROM ticketing.relay_claim(100, '1 minute') RETURNING *) SELECT path, count(*) FROM l GROUP BY 1 ORDER BY 1
+$$;
+CREATE FUNCTION pg_temp.reply(status integer DEFAULT 404, headers jsonb DEFAULT '{}', body text DEFAULT '{}') RETURNS bigint LANGUAGE sql AS $$
+  WITH sent AS (DELETE FROM pg_temp.leased l RETURNING *) SELECT count(*) FILTER (WHERE ticketing.relay_complete(id, lease_token, status, headers, convert_to(body, 'UTF8')) <> 'stale') FROM sent
+$$;
+TRUNCATE leased;
+CALL pg_temp.ask('/v1/a', 1, 10);
+CALL pg_temp.ask('/v1/b/x_1', 1, 1);
+CALL pg_temp.ask('/v1/b/x_2', 1, 10);
+SELECT endpoint, count(*) FROM ticketing.stripe_requests WHERE event_id = 701001 GROUP BY 1 ORDER BY 1;
+SELECT * FROM pg_temp.send();
+SELECT * FROM pg_temp.send();
+SELECT for_tokens BETWEEN 2000 AND 2020 AS for_tokens, for_time FROM ticketing.relay_pause();
+-- What is kept for refunds and cancels, nobody else gets; they get all the rest, too.
+CALL pg_temp.ask('/v1/refunds', 0, 4);
+SELECT * FROM pg_temp.send();
+-- Unanswered calls give their tokens back after two seconds; answered ones a second after the answer.
+CALL pg_temp.later('1.98 s');
+SELECT * FROM pg_temp.send();
+CALL pg_temp.later('0.04 s');
+SELECT * FROM pg_temp.send();
+CALL pg_temp.later('0.1 s');
+SELECT pg_temp.reply();
+CALL pg_temp.later('0.98 s');
+SELECT * FROM pg_temp.send();
+CALL pg_temp.later('0.04 s');
+SELECT * FROM pg_temp.send();
+SELECT pg_temp.reply();
+-- 429: the endpoint pauses for as long as Stripe says, the others go on, and it was no attempt.
+DELETE FROM ticketing.stripe_requests WHERE event_id = 701001;
+CALL pg_temp.ask('/v1/a', 1, 1);
+CALL pg_temp.later('1 min');
+SELECT * FROM pg_temp.send();
+SELECT pg_temp.reply(429, '{"retry-after": "7"}', '{"error": {"code": "rate_limit"}}');
+CALL pg_temp.ask('/v1/b/x_1', 1, 1);
+SELECT * FROM pg_temp.send();
+SELECT pg_temp.reply();
+SELECT * FROM ticketing.relay_pause();
+SELECT path, state, attempts FROM ticketing.stripe_requests WHERE event_id = 701001 AND state = 'ready';
+CALL pg_temp.later('6.99 s');
+SELECT * FROM pg_temp.send();
+CALL pg_temp.later('0.01 s');
+SELECT * FROM pg_temp.send();
+-- Said without a time it is a second, and twice as long each time it is said again within a minute.
+CREATE TEMP TABLE paused (n integer, seconds numeric);
+DO $$
+BEGIN
+  FOR i IN 1..8 LOOP
+    PERFORM pg_temp.reply(429, '{}', '{"error": {}}');
+    INSERT INTO paused SELECT i, extract(epoch FROM paused_until - ticketing.clock()) FROM ticketing.stripe_buckets WHERE endpoint = 'POST /v1/a';
+    PERFORM pg_temp.clock_at(paused_until) FROM ticketing.stripe_buckets WHERE endpoint = 'POST /v1/a';
+    PERFORM pg_temp.send();
+  END LOOP;
+END
+$$;
+SELECT string_agg(seconds::integer::text, ' ' ORDER BY n) FROM paused;
+-- What waits for its time or for another request is not looked at: nor does it hold up what comes after it.
+SELECT pg_temp.reply();
+CALL pg_temp.later('1 min');
+CALL pg_temp.ask('/v1/a', 1, 2);
+SELECT * FROM pg_temp.send();
+SELECT pg_temp.reply(500);
+CALL pg_temp.ask('/v1/a', 1, 1);
+SELECT runnable, count(*) FROM ticketing.stripe_requests WHERE event_id = 701001 AND state = 'ready' GROUP BY 1 ORDER BY 1;
+SELECT * FROM pg_temp.send();
+SELECT for_tokens BETWEEN 1000 AND 1020 AS for_tokens, for_time BETWEEN 250 AND 500 AS for_time FROM ticketing.relay_pause();
+-- What can never be sent fails, and what comes after it is sent.
+DELETE FROM ticketing.stripe_requests WHERE event_id = 701001;
+TRUNCATE leased;
+CALL pg_temp.later('1 min');
+CALL pg_temp.ask('/v1/a', 1, 2);
+UPDATE ticketing.stripe_requests SET params = '[1]' WHERE id = (SELECT id FROM ticketing.stripe_requests WHERE event_id = 701001 ORDER BY seq LIMIT 1);
+SELECT * FROM pg_temp.send();
+SELECT state, error ->> 'message' AS message FROM ticketing.stripe_requests WHERE event_id = 701001 ORDER BY seq;
+RESET dvnt_ticketing.stripe_rate;
+RESET dvnt_ticketing.stripe_endpoint_rate;
+DELETE FROM ticketing.stripe_buckets WHERE endpoint IN ('POST /v1/a', 'POST /v1/b/:id', 'POST /v1/refunds');
 SELECT * FROM ticketing.check_invariants();
 DELETE FROM ticketing.installation;
 CALL pg_temp.clear_test();

@@ -20,12 +20,23 @@ export async function takeOutbox() {
     WITH event AS (INSERT INTO public.events (host_id, title, start_date) VALUES ('relay-host', 'Test', now() + interval '30 days') RETURNING id)
     INSERT INTO public.ticket_types (event_id, name, price_cents, max_per_user) SELECT id, 'Test', 1000, NULL FROM event
     RETURNING event_id || $$, '[{"ticket_type_id": "$$ || id || $$", "quantity": 1}]'$$`);
+  await setLimits(0, 0);
   await emptyOutbox();
 }
 
-export const leaveOutbox = () => lock.close();
+export async function leaveOutbox() {
+  await sql('ALTER ROLE dvnt_ticketing_relay RESET dvnt_ticketing.stripe_rate; ALTER ROLE dvnt_ticketing_relay RESET dvnt_ticketing.stripe_endpoint_rate');
+  await lock.close();
+}
 
-export const emptyOutbox = () => sql('TRUNCATE ticketing.stripe_requests, ticketing.installation');
+// What relays that connect from now on may send a second, in all and to each endpoint; 0 is as much as they can.
+export const setLimits = (all, endpoint) =>
+  sql(`ALTER ROLE dvnt_ticketing_relay SET dvnt_ticketing.stripe_rate = ${all}; ALTER ROLE dvnt_ticketing_relay SET dvnt_ticketing.stripe_endpoint_rate = ${endpoint}`);
+
+export const emptyOutbox = () => sql('TRUNCATE ticketing.stripe_requests, ticketing.installation; DELETE FROM ticketing.stripe_buckets WHERE endpoint <> $$$$');
+
+// SQL of the answer to an order of the buyer whom an expression names.
+export const placeOrder = (buyer) => `ticketing.create_payment_intent(${buyer}, ${cart})`;
 
 // SQL that places an order and gives the id of its request for a PaymentIntent.
 export const enqueue = (buyer = 'relay-buyer') =>
