@@ -25,10 +25,10 @@ KEPT_PLAN(find_payment,
 		  "SELECT order_id FROM ticketing.order_payments WHERE object_id = $1 OR payment_intent_id = $1", TEXTOID);
 KEPT_PLAN(tie_intent,
 		  "UPDATE ticketing.order_payments SET payment_intent_id = $2 WHERE object_id = $1 AND payment_intent_id IS DISTINCT FROM $2", TEXTOID, TEXTOID);
-/* Onwards only. */
+/* Onwards only; money that has come has come, whatever was said before. */
 KEPT_PLAN(advance_payment,
 		  "UPDATE ticketing.order_payments p SET state = $2, updated_at = $3 FROM ticketing.order_payments was "
-		  "WHERE p.object_id = was.object_id AND (was.payment_intent_id = $1 OR was.object_id = $1) AND was.state NOT IN ('succeeded', 'canceled', $2) "
+		  "WHERE p.object_id = was.object_id AND (was.payment_intent_id = $1 OR was.object_id = $1) AND was.state NOT IN ('succeeded', $2) AND (was.state <> 'canceled' OR $2 = 'succeeded') "
 		  "RETURNING p.object_id",
 		  TEXTOID, TEXTOID, TIMESTAMPTZOID);
 KEPT_PLAN(payment_state,

@@ -57,7 +57,7 @@ CREATE TABLE IF NOT EXISTS ticketing.order_payments (
 );
 COMMENT ON TABLE ticketing.order_payments IS 'What an order was offered to be paid by: a PaymentIntent, or a Checkout Session and the PaymentIntent that it makes when it is paid.';
 COMMENT ON COLUMN ticketing.order_payments.object_id IS 'Stripe''s id of the PaymentIntent or Checkout Session.';
-COMMENT ON COLUMN ticketing.order_payments.state IS 'How far it has come by all that Stripe said; succeeded and canceled are for ever.';
+COMMENT ON COLUMN ticketing.order_payments.state IS 'How far it has come by all that Stripe said; succeeded is for ever, canceled unless it succeeded after all.';
 CREATE INDEX IF NOT EXISTS order_payments_order ON ticketing.order_payments (order_id);
 
 CREATE TABLE IF NOT EXISTS ticketing.refunds (

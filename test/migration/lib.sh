@@ -271,6 +271,7 @@ SELECT ticketing.suspend_ticket(id, :'day' || '-host', 'a test') FROM (SELECT id
 INSERT INTO public.events (host_id, title) VALUES (:'day' || '-host', :'day' || ' annex') RETURNING id AS annex \gset
 SELECT ticketing.save_door_settings(:annex, :'day' || '-host', '{"gates": {"north": null}}');
 INSERT INTO ticketing.findings (kind, entity, detail) VALUES ('test', :'day', '{}');
+INSERT INTO ticketing.refunds SELECT gen_random_uuid(), order_id, event_id, 'pi_refund_' || :'day', 'duplicate', 'succeeded', gen_random_uuid(), 're_' || :'day', NULL, now(), now() FROM ticketing.orders WHERE user_id = :'day' || '-6';
 INSERT INTO ticketing.superseded_codes VALUES (encode(sha256(:'day'), 'hex'), gen_random_uuid(), :event, now());
 SQL
 }
