@@ -2,9 +2,11 @@
 //   name      the request's kind in ticketing.stripe_requests
 //   prepare   what must be there before the call, made while nothing goes wrong
 //   start     SQL that enqueues it, and gives the order as JSON or nothing
+//   waits     whether it waits for another, which start enqueues, too
 //   later     kinds of requests that are not due yet in the end
 //   objects   what Stripe must have for this user in the end, by type
 //   here      what must be true here: [what, whether] for each; `lost` says that the server's crash may have taken the secrets
+import { quote } from '../relay/support/database.mjs';
 import { atStripe } from '../stripe/at_stripe.mjs';
 
 const placeOrder = (options) => (shop, cell) => shop.order(cell, options);
@@ -59,6 +61,29 @@ async function isRefunded(shop, cell) {
   ];
 }
 
+const setUp = (shop, cell) => `SELECT ticketing.setup_payment_method(${quote(cell.user)})`;
+const listMethods = (shop, cell) => `SELECT ticketing.payment_methods(${quote(cell.user)})`;
+
+async function isDefault(shop, cell) {
+  return [['the card is the default', shop.customerOf(cell).invoice_settings?.default_payment_method === cell.method.id]];
+}
+
+async function hasAccount(shop, cell) {
+  await shop.sql(shop.onboarding(cell));
+  await shop.settled([cell]);
+}
+
+// A link that a crash has taken is asked for again; it is another one.
+async function accountIsOurs(shop, cell, lost) {
+  const { url } = await handedOut(shop, cell, lost, 'url', shop.onboarding);
+  const kept = await shop.sql(`SELECT p.stripe_account_id || ' ' || o.stripe_account_id FROM ticketing.payees p JOIN public.organizer_accounts o USING (host_id) WHERE host_id = ${quote(cell.user)}`);
+  const account = shop.accountOf(cell);
+  return [
+    [`the host's account is ${account?.id}, not ${kept}`, kept === `${account?.id} ${account?.id}`],
+    ['the host gets the URL of its onboarding', url?.includes(account?.id) === true],
+  ];
+}
+
 async function isGivenUp(shop, cell) {
   return [
     ['the order is canceled', (await shop.stateOf(cell)) === 'canceled'],
@@ -73,7 +98,7 @@ export const calls = [
     objects: { customers: 1, payment_intents: 1 },
     async here(shop, cell, lost) {
       const kept = await shop.sql(`SELECT stripe_customer_id FROM public.stripe_customers WHERE user_id = '${cell.user}'`);
-      const customer = [...shop.stripe.app.store.customers].find(({ metadata }) => metadata?.user_id === cell.user);
+      const customer = shop.customerOf(cell);
       return [
         [`the user's customer is ${customer?.id}, not ${kept}`, kept === customer?.id],
         ['the PaymentIntent is of that customer', shop.intentOf(cell)?.customer === customer?.id],
@@ -165,5 +190,77 @@ export const calls = [
     start: (shop, cell) => shop.webhook(cell, 'refund.created'),
     objects: { customers: 1, payment_intents: 1, refunds: 1 },
     here: isRefunded,
+  },
+  {
+    name: 'create_setup_intent',
+    prepare: (shop, cell) => shop.knowCustomer(cell),
+    start: setUp,
+    objects: { customers: 1, setup_intents: 1 },
+    async here(shop, cell, lost) {
+      const intent = [...shop.stripe.app.store.setup_intents].find(({ customer }) => customer === shop.customerOf(cell).id);
+      const { client_secret: secret } = await shop.awaited(cell, cell.lastRequest);
+      // What a crash has taken is asked for anew: that is another SetupIntent.
+      return [['the user gets its client secret', secret === intent?.client_secret || (lost && secret === null)]];
+    },
+  },
+  {
+    name: 'list_payment_methods',
+    prepare: (shop, cell) => shop.saveMethod(cell),
+    start: listMethods,
+    objects: { customers: 1, payment_methods: 1 },
+    async here(shop, cell, lost) {
+      const { payment_methods: methods } = await handedOut(shop, cell, lost, 'payment_methods', (of) => listMethods(shop, of));
+      return [['the user sees his card', methods?.length === 1 && methods[0].id === cell.method.id]];
+    },
+  },
+  {
+    name: 'check_payment_method',
+    prepare: (shop, cell) => shop.saveMethod(cell),
+    start: (shop, cell) => shop.setDefault(cell),
+    objects: { customers: 1, payment_methods: 1 },
+    here: isDefault,
+  },
+  {
+    name: 'set_default_payment_method',
+    waits: true,
+    prepare: (shop, cell) => shop.saveMethod(cell),
+    start: (shop, cell) => shop.setDefault(cell),
+    objects: { customers: 1, payment_methods: 1 },
+    here: isDefault,
+  },
+  {
+    name: 'detach_payment_method',
+    waits: true,
+    prepare: (shop, cell) => shop.saveMethod(cell),
+    start: (shop, cell) => shop.removeMethod(cell),
+    objects: { customers: 1 },
+    here: async (shop, cell) => [['the card is nobody\'s', shop.stripe.app.store.payment_methods.get(cell.method.id).customer === null]],
+  },
+  {
+    name: 'create_account',
+    start: (shop, cell) => shop.onboarding(cell),
+    objects: { accounts: 1 },
+    here: accountIsOurs,
+  },
+  {
+    name: 'create_account_link',
+    prepare: hasAccount,
+    start: (shop, cell) => shop.onboarding(cell),
+    objects: { accounts: 1 },
+    here: accountIsOurs,
+  },
+  {
+    name: 'get_account',
+    async prepare(shop, cell) {
+      await hasAccount(shop, cell);
+      atStripe(shop.stripe, 'account', { account: shop.accountOf(cell).id, become: 'enabled' });
+    },
+    start: (shop, cell) => `SELECT ticketing.refresh_organizer_status(${quote(cell.user)})`,
+    objects: { accounts: 1 },
+    async here(shop, cell) {
+      const { charges_enabled: atStripeNow } = shop.accountOf(cell);
+      const status = await shop.json(`SELECT ticketing.organizer_status(${quote(cell.user)})`);
+      return [['he can be paid, as Stripe says', atStripeNow === true && status.charges_enabled === true]];
+    },
   },
 ];

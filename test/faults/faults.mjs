@@ -29,10 +29,38 @@ const onTheWire = (stage, cells) => until(() => cells.every((cell) => stage.call
 const relayWaits = (stage) =>
   until(() => stage.shop.sql(`SELECT pid FROM pg_stat_activity WHERE application_name = 'dvnt_stripe_relay' AND wait_event_type = 'Lock'`), 'the relay waits for a lock');
 
+// Stops the relay when an answer is stored, before it hears that it was.
+async function stopAfterStore(stage, request) {
+  const locker = new Session();
+  await locker.query(`BEGIN; SELECT FROM ticketing.stripe_requests WHERE id = ${quote(request.id)} FOR UPDATE`);
+  await relayWaits(stage);
+  stage.relay.child.kill('SIGSTOP');
+  await locker.query('COMMIT');
+  await locker.close();
+  await allAre(stage, [{ request }], 'done');
+  await stage.relay.kill('SIGKILL');
+}
+
 // The rows are leased and the relay has not heard of it: it is stopped while its claim waits for a lock.
 async function killBeforeSend(stage, cells) {
-  await stage.relay.kill('SIGKILL');
-  await startAll(stage, cells);
+  const [first, waiting] = [[], []];
+  for (const cell of cells) (cell.call.waits ? waiting : first).push(cell);
+  for (const group of [first, ...waiting.map((cell) => [cell])]) {
+    await stage.relay.kill('SIGKILL');
+    await startAll(stage, group);
+    await killClaiming(stage, group);
+  }
+}
+
+async function killClaiming(stage, cells) {
+  // What the one that waits waits for is done first.
+  if (cells[0]?.call.waits) {
+    const request = await stage.requestBefore(cells[0]);
+    stage.stripe.app.faults.add({ kind: 'delay', ms: 200, match: stage.matching(request) });
+    await stage.restartRelay();
+    await onTheWire(stage, [{ request }]);
+    await stopAfterStore(stage, request);
+  }
   const locker = new Session();
   await locker.query('BEGIN; LOCK TABLE ticketing.stripe_requests IN ACCESS EXCLUSIVE MODE');
   await stage.restartRelay();
@@ -60,14 +88,7 @@ async function killAfterStore(stage, cells) {
   for (const cell of cells) {
     await stage.start(cell);
     await onTheWire(stage, [cell]);
-    const locker = new Session();
-    await locker.query(`BEGIN; SELECT FROM ticketing.stripe_requests WHERE id = ${quote(cell.request.id)} FOR UPDATE`);
-    await relayWaits(stage);
-    stage.relay.child.kill('SIGSTOP');
-    await locker.query('COMMIT');
-    await locker.close();
-    await allAre(stage, [cell], 'done');
-    await stage.relay.kill('SIGKILL');
+    await stopAfterStore(stage, cell.request);
     await stage.restartRelay();
   }
 }

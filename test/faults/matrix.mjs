@@ -41,9 +41,17 @@ class Stage {
       WHERE kind = ${quote(cell.call.name)} AND state = 'ready' AND attempts = 0 AND created_at <= ticketing.clock()
         AND (user_id = ${quote(cell.user)} OR order_id = ${quote(cell.order?.order_id ?? null)}) ORDER BY seq DESC LIMIT 1`);
     if (cell.request === null) throw new Error(`no ${cell.call.name} was enqueued`);
-    if (cell.fault.atStripe) stripe.app.faults.add({ ...cell.fault.atStripe(), match: thatCall(cell.request) });
+    if (cell.fault.atStripe) stripe.app.faults.add({ ...cell.fault.atStripe(), match: this.matching(cell.request) });
     await shop.sql('COMMIT');
   }
+
+  // Matches the one call: a POST by its key, others by their path, which no other cell has.
+  matching({ method, path, idempotency_key: key }) {
+    return method === 'POST' ? { method, idempotency_key: key } : { method, path: `^${path.replaceAll(/[^\w/]/g, '\\$&')}$` };
+  }
+
+  // The request that the cell's waits for.
+  requestBefore = ({ request }) => this.shop.json(`SELECT to_json(r) FROM ticketing.stripe_requests r WHERE id = ${quote(request.waits_for)}`);
 
   // The calls that Stripe has seen of the cell's request.
   callsOf({ request }) {
@@ -52,10 +60,6 @@ class Stage {
     );
   }
 }
-
-// Matches the one call: a POST by its key, others by their path, which no other cell has.
-const thatCall = ({ method, path, idempotency_key: key }) =>
-  method === 'POST' ? { method, idempotency_key: key } : { method, path: `^${path.replaceAll(/[^\w/]/g, '\\$&')}$` };
 
 const stripe = await localStripe();
 const shop = new Shop(stripe);
@@ -78,7 +82,10 @@ async function happen(group, act) {
   } catch (error) {
     await shop.forgetSession();
     failed(error);
-    if (stage.relay.child.exitCode !== null || stage.relay.child.signalCode !== null) await stage.restartRelay();
+    // The next group begins in order.
+    stripe.app.faults.clear();
+    await stage.relay.kill('SIGKILL');
+    await stage.restartRelay();
     return;
   }
   const stuck = await shop.settled(group);

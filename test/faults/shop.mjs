@@ -1,9 +1,10 @@
 // What the cells of the matrix sell, and what a buyer does: each cell is a user of its own with an order of its own.
 import { Session, quote } from '../relay/support/database.mjs';
 import { until } from '../relay/support/until.mjs';
+import { addPaymentMethod } from '../stripe/resources/payment_methods.mjs';
 import { signature } from '../stripe/webhooks.mjs';
 
-const PATIENCE = 40000;
+const PATIENCE = 25000;
 const SUCCESS_URL = "success_url => 'https://shop.example/paid'";
 
 // The requests of a user: his own, and those about his orders.
@@ -65,7 +66,7 @@ export class Shop {
 
   // A user whom Stripe and we know already.
   async knowCustomer(cell) {
-    const { id } = this.stripe.app.store.customers.add({ id: `cus_${cell.user.replaceAll(/\W/g, '')}`, object: 'customer', metadata: { user_id: cell.user } });
+    const { id } = this.stripe.app.store.customers.add({ id: `cus_${cell.user.replaceAll(/\W/g, '')}`, object: 'customer', invoice_settings: { default_payment_method: null }, metadata: { user_id: cell.user } });
     await this.sql(`INSERT INTO public.stripe_customers (user_id, stripe_customer_id) VALUES (${quote(cell.user)}, ${quote(id)})`);
   }
 
@@ -78,6 +79,24 @@ export class Shop {
 
   // What the client would be handed is lost.
   loseHandoff = (cell) => this.sql(`DELETE FROM ticketing.stripe_handoff WHERE user_id = ${quote(cell.user)}`);
+
+  customerOf(cell) {
+    return [...this.stripe.app.store.customers].find(({ metadata }) => metadata?.user_id === cell.user);
+  }
+
+  accountOf(cell) {
+    return [...this.stripe.app.store.accounts].find(({ metadata }) => metadata?.host_id === cell.user);
+  }
+
+  // A user of Stripe's with a saved card.
+  async saveMethod(cell) {
+    await this.knowCustomer(cell);
+    cell.method = addPaymentMethod(this.stripe.app, { customer: this.customerOf(cell).id });
+  }
+
+  onboarding = (cell) => `SELECT ticketing.connect_onboarding(${quote(cell.user)}, 'https://shop.example/return', 'https://shop.example/refresh')`;
+  setDefault = (cell) => `SELECT ticketing.set_default_payment_method(${quote(cell.user)}, '${cell.method.id}')`;
+  removeMethod = (cell) => `SELECT ticketing.remove_payment_method(${quote(cell.user)}, '${cell.method.id}')`;
 
   sessionOf(cell) {
     return [...this.stripe.app.store.checkout_sessions].find(({ metadata }) => metadata.order_id === cell.order?.order_id);
@@ -160,6 +179,7 @@ export class Shop {
       checkout_sessions: ({ metadata }) => metadata.order_id === cell.order?.order_id,
       refunds: ({ payment_intent: intent }) => intents.has(intent),
       setup_intents: ({ customer }) => customers.has(customer),
+      payment_methods: ({ customer }) => customers.has(customer),
       accounts: ({ metadata }) => metadata?.host_id === cell.user,
     };
     const counts = {};
