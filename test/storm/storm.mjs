@@ -105,7 +105,7 @@ async function storm() {
 
   say(`${buyers.placed} orders placed and paid by ${users.length} buyers in ${(placedIn / 1000).toFixed(1)} s, all settled after ${(took / 1000).toFixed(1)} s`);
   say(`killed: relay ${killed.relay} times, server ${killed.server} times; ${buyers.repeated} calls of buyers had no answer and were repeated, ${buyers.askedAgain} asked again for a lost secret`);
-  say(`cards declined first: ${buyers.declined}`);
+  say(`${buyers.onPage} paid on Stripe's page; cards declined first: ${buyers.declined}`);
   say(`webhooks: ${office.received} from Stripe, ${office.repeated} brought twice, ${office.failed} attempts without an answer; ${JSON.stringify(office.outcomes)}`);
   is('relay killed', killed.relay, KILLS);
   is('server killed', killed.server, KILLS);
@@ -159,11 +159,11 @@ async function checkBooks(buyers) {
 async function checkSecrets(buyers) {
   is('of paid orders nothing is left to hand out', await sql('SELECT count(*) FROM ticketing.stripe_handoff'), '0');
   const waiting = [];
-  for (let i = 0; i < UNPAID; i++) waiting.push(await buyers.place());
+  for (let i = 0; i < UNPAID; i++) waiting.push(await buyers.place(false));
   const secrets = [...stripe.app.store.payment_intents].map(({ client_secret: secret }) => secret).concat([...stripe.app.store.ephemeral_keys].map(({ secret }) => secret));
   none('each secret would be recognised', secrets.filter((secret) => !isRecognised(secret)));
   const kept = await rows('SELECT client_secret, ephemeral_key FROM ticketing.stripe_handoff');
-  none('secrets of orders that wait are handed out', waiting.filter(({ client_secret: secret }) => !kept.some((row) => row.client_secret === secret)));
+  none('secrets of orders that wait are handed out', waiting.filter(({ secret }) => !kept.some((row) => row.client_secret === secret)));
   const places = await lookEverywhere({ sql, slot: SLOT, known: 'pi_3[A-Za-z0-9]{23}', relayLog: relayLog.flatMap(({ lines }) => lines.map(({ line }) => line)) });
   ok('secrets are seen where they may be', places.inHandoff > 0);
   for (const [place, count] of Object.entries(places.known)) ok(`what is there is seen: ${place}`, count > 0);
