@@ -1,7 +1,7 @@
 -- What moves an order: the table itself, and every event on an order in every state that it can rest in, through the functions
 -- that bring the event in production.
 \ir support/setup.sql
-SELECT plan(52);
+SELECT plan(51);
 
 -- ---- the table
 
