@@ -135,13 +135,16 @@ export class Shop {
   endWithoutStripe(cell) {
     const end = (minutes) => `SET LOCAL dvnt_ticketing.test_clock_offset = ${minutes * 60000}; SELECT FROM ticketing.end_due_orders(100000)`;
     const others = `UPDATE ticketing.orders SET due_at = due_at + interval '1 day' * $sign WHERE order_id <> ${quote(cell.order.order_id)} AND due_at IS NOT NULL`;
-    return this.sql(`BEGIN; ${others.replace('$sign', '1')}; ${end(12)}; ${end(40)}; ${others.replace('$sign', '-1')}; COMMIT`);
+    // The cancel is of that time, too: the relay, whose clock is not ahead, leaves it alone.
+    const cancel = `UPDATE ticketing.stripe_requests SET runnable = false WHERE order_id = ${quote(cell.order.order_id)} AND state = 'ready'`;
+    return this.sql(`BEGIN; ${others.replace('$sign', '1')}; ${end(12)}; ${end(40)}; ${others.replace('$sign', '-1')}; ${cancel}; COMMIT`);
   }
 
   // What await_stripe says now of the cell's order.
   awaited = (cell, request = cell.order.stripe_request_id) => this.json(`SELECT ticketing.await_stripe(${quote(request)}, ${quote(cell.user)}, '0')`);
 
-  // What the cell has come to here, in a form that can be compared with another cell's.
+  // What the cell has come to here, in a form that can be compared with another cell's. That somebody looked whether a call had
+  // happened (list_created) is the way there, not the end.
   effects(cell) {
     const user = quote(cell.user);
     return this.json(`SELECT json_build_object(
@@ -155,7 +158,7 @@ export class Shop {
       'findings', (SELECT count(*) FROM ticketing.findings f JOIN ticketing.orders o ON f.entity = 'orders/' || o.order_id WHERE o.user_id = ${user}),
       'requests', (SELECT json_object_agg(kind, what ORDER BY kind) FROM (
          SELECT kind, string_agg(state || CASE WHEN apply_error IS NOT NULL THEN ': ' || apply_error WHEN error IS NOT NULL AND state <> 'done' THEN ': ' || error::text ELSE '' END, ', ' ORDER BY seq) AS what
-         FROM ticketing.stripe_requests WHERE ${requestsOf(user)} GROUP BY kind) r))`);
+         FROM ticketing.stripe_requests WHERE ${requestsOf(user)} AND NOT (kind = 'list_created' AND state = 'done') GROUP BY kind) r))`);
   }
 
   // SQL that brings the event of a type that Stripe has for the cell's PaymentIntent, or a refund of it.

@@ -129,7 +129,7 @@ test('a detach whose answer is lost is one detach', async (t) => {
   const { user, cards } = await saver(1);
   stripe.app.faults.add({ match: { path: `/v1/payment_methods/${cards[0]}/detach` }, kind: 'drop_after' });
   assert.equal((await asked('remove_payment_method', user, cards[0])).status, 'done');
-  assert.deepEqual(relay.of('answer').filter(({ path }) => path.endsWith('/detach')).map(({ outcome: said }) => said), ['retry', 'done']);
+  assert.deepEqual(relay.of('answer').filter(({ endpoint }) => endpoint.endsWith('/detach')).map(({ outcome: said }) => said), ['retry', 'done']);
   assert.equal(stripe.app.store.events.page({ limit: 100 }, ({ type }) => type === 'payment_method.detached').data.length, 1);
 });
 

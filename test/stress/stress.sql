@@ -88,7 +88,8 @@ CREATE FUNCTION stress.untrue() RETURNS SETOF text LANGUAGE sql AS $$
   UNION ALL
   -- Tickets and orders.
   SELECT format('%s, but %s: %s', j.kind, coalesce(o.state, 'no such order'), j.id) FROM stress.journal j LEFT JOIN ticketing.orders o ON o.order_id = j.id::uuid
-  WHERE j.kind IN ('claimed', 'paid') AND o.state IS DISTINCT FROM 'paid' OR j.kind = 'ordered' AND o.order_id IS NULL
+  -- refunding: paid when the order's time was over and the seats were gone
+  WHERE j.kind IN ('claimed', 'paid') AND coalesce(o.state, '') NOT IN ('paid', CASE j.kind WHEN 'paid' THEN 'refunding' ELSE 'paid' END) OR j.kind = 'ordered' AND o.order_id IS NULL
   UNION ALL
   SELECT format('%s tickets, not %s: %s', count(DISTINCT t.id), j.detail, j.id) FROM stress.journal j LEFT JOIN ticketing.order_tickets k ON k.order_id = j.id::uuid LEFT JOIN public.tickets t ON t.id = k.ticket_id
   WHERE j.kind = 'claimed' GROUP BY j.id, j.detail HAVING count(DISTINCT t.id) <> j.detail::integer
@@ -142,7 +143,7 @@ CREATE FUNCTION stress.miscounted() RETURNS SETOF text LANGUAGE sql AS $$
   WITH counted AS (
     SELECT t.id, t.event_id, t.quantity_total AS capacity,
            (SELECT coalesce(sum(h.quantity), 0) FROM ticketing.ticket_holds h
-            WHERE h.ticket_type_id = t.id AND h.status = 'active' AND (h.order_id IS NOT NULL OR h.expires_at > ticketing.clock())) AS held,
+            WHERE h.ticket_type_id = t.id AND h.status = 'active' AND h.expires_at > ticketing.clock()) AS held,
            (SELECT count(*) FROM public.tickets k WHERE k.ticket_type_id = t.id AND k.status IN ('active', 'scanned')) AS sold
     FROM public.ticket_types t),
   expected AS (
@@ -153,7 +154,11 @@ CREATE FUNCTION stress.miscounted() RETURNS SETOF text LANGUAGE sql AS $$
   WHERE (a.capacity, a.available, a.held, a.sold) IS DISTINCT FROM (x.capacity, greatest(x.free, CASE WHEN x.free IS NOT NULL THEN 0 END)::integer, x.held::integer, x.sold::integer)
 $$;
 
--- Brings every order that is under way to its end: the relay answers, the buyer pays.
+-- Stripe has canceled an order's PaymentIntent.
+CREATE FUNCTION stress.cancel(order_id uuid) RETURNS text LANGUAGE sql AS
+$$ SELECT test.deliver(test.stripe_event('evt_canceled_' || replace(order_id::text, '-', ''), 'payment_intent.canceled', test.intent(order_id, 'canceled'))) $$;
+
+-- Brings every order that is under way to its end: the relay answers, Stripe cancels what it was asked to, the buyer pays the others.
 CREATE FUNCTION stress.settle() RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE
   left_over integer;
@@ -163,8 +168,9 @@ BEGIN
     PERFORM test.relay();
     EXIT WHEN NOT EXISTS (SELECT FROM ticketing.stripe_requests WHERE state IN ('ready', 'leased'));
   END LOOP;
+  PERFORM stress.cancel(order_id) FROM ticketing.orders WHERE state IN ('expiring', 'canceling');
   PERFORM test.pay(order_id) FROM ticketing.orders WHERE state = 'awaiting_payment';
-  SELECT count(*) INTO left_over FROM ticketing.orders WHERE state <> 'paid';
+  SELECT count(*) INTO left_over FROM ticketing.orders WHERE state NOT IN ('paid', 'expired', 'canceled', 'refunding');
   RETURN left_over;
 END
 $$;

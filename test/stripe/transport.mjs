@@ -101,10 +101,15 @@ class Exchange2 extends Exchange {
   }
 
   respond(status, headers, body) {
-    if (this.#stream.destroyed) return;
+    if (this.#isGone()) return;
     headers[HTTP2_HEADER_STATUS] = status;
     this.#stream.respond(headers);
     this.#stream.end(body);
+  }
+
+  // Whether the client has left: a stream of a connection that is going down is not destroyed yet, and takes no answer any more.
+  #isGone() {
+    return this.#stream.destroyed || this.#stream.closed || this.#stream.aborted || this.#stream.session === undefined || this.#stream.session.destroyed;
   }
 
   // Resets the stream with INTERNAL_ERROR; with scope 'connection', everything else on the connection goes too.
@@ -116,7 +121,7 @@ class Exchange2 extends Exchange {
   }
 
   truncate(status, headers, body, scope) {
-    if (this.#stream.destroyed) return;
+    if (this.#isGone()) return;
     headers[HTTP2_HEADER_STATUS] = status;
     this.#stream.respond(headers);
     this.#stream.write(body.slice(0, body.length / 2), () => setImmediate(() => this.cut(scope)));
