@@ -18,8 +18,7 @@
 #include "dvnt_ticketing.h"
 
 KEPT_PLAN(open_order,
-		  "SELECT order_id, user_id, event_id, total_cents, currency, subtotal_cents, buyer_fee_cents, organizer_fee_cents, application_fee_cents, transfer_cents, expires_at, "
-		  "  state, payee_account, email "
+		  "SELECT order_id, user_id, event_id, total_cents, currency, subtotal_cents, buyer_fee_cents, organizer_fee_cents, application_fee_cents, transfer_cents, expires_at, payee_account "
 		  "FROM ticketing.orders WHERE reservation_id = $1 "
 		  "AND state IN ('created', 'awaiting_payment', 'processing', 'expiring', 'canceling', 'review') FOR UPDATE",
 		  UUIDOID);
@@ -135,7 +134,7 @@ enqueue_payment_chain(const PaymentCall *call, PayableOrder *order, const pg_uui
 	order->stripe_request_id = *enqueue_stripe_request(&request, now);
 }
 
-/* Asks Stripe for the object again, because what the client needs of it is gone here. */
+/* Asks Stripe for the object again, and for a new ephemeral key, because what the client needs is gone here. */
 static void
 enqueue_refetch(const PaymentCall *call, PayableOrder *order, const char *object_id, TimestampTz now)
 {
@@ -145,6 +144,7 @@ enqueue_refetch(const PaymentCall *call, PayableOrder *order, const char *object
 		.order_id = &order->order_id, .event_id = call->event_id, .user_id = call->user_id
 	};
 
+	request.waits_for = need_customer_and_key(&request, call->email, call->mobile_api_version, now);
 	order->stripe_request_id = *enqueue_stripe_request(&request, now);
 }
 
@@ -209,7 +209,7 @@ resume_order(const PaymentCall *call, PayableOrder *order, TimestampTz now)
 	order->quote.application_fee_cents = DatumGetInt32(row_datum(0, 9));
 	order->quote.transfer_cents = DatumGetInt32(row_datum(0, 10));
 	order->expires_at = DatumGetTimestampTz(row_datum(0, 11));
-	order->payee_account = row_text(0, 13);
+	order->payee_account = row_text(0, 12);
 	lock_order(&order->order_id, &locked);
 	if (locked.state != ORDER_AWAITING_PAYMENT && locked.state != ORDER_PROCESSING)
 		refuse(WRONG_STATE, psprintf("\"order_id\": \"%s\", \"state\": \"%s\"", uuid_text(&order->order_id), order_state_name(locked.state)),

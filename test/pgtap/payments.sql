@@ -1,6 +1,6 @@
 -- Paying: how long a buyer has, what comes late, the two rails, methods that settle later, and news that cannot be believed as it is.
 \ir support/setup.sql
-SELECT plan(55);
+SELECT plan(57);
 
 CREATE TEMP TABLE shop AS SELECT make_event(make_host('payments')) AS event;
 SELECT ticketing.relay_start('acct_platform', false, '') \g /dev/null
@@ -176,6 +176,15 @@ SELECT is(tell(id, 'payment_intent.succeeded', intent(id, 'succeeded')), 'applie
 SELECT is(tell(id, 'checkout.session.completed', session(id, '{"status": "complete", "payment_status": "paid", "payment_intent": "pi_second_of_both"}')), 'applied: paid', 'and so is the second') FROM both_rails;
 SELECT is(carry(id, 'get_payment_intent', 200, intent(id, 'succeeded', '{"id": "pi_second_of_both"}')) || show(id, '(SELECT string_agg(reason || '' '' || payment_intent_id, '','') FROM ticketing.refunds r WHERE r.order_id = o.order_id)'),
   'done: paidduplicate pi_second_of_both', 'which is given back') FROM both_rails;
+
+-- What the client needs is gone here, its mobile SDK's key, too: both are asked for again.
+DELETE FROM ticketing.stripe_requests WHERE state IN ('ready', 'leased');
+CREATE TEMP TABLE mobile AS SELECT (ticketing.create_payment_intent('mobile', event, items(make_tier(event), 1), mobile_api_version => '2024-06-20') ->> 'order_id')::uuid AS id FROM shop;
+SELECT relay(), relay(), relay() \g /dev/null
+SELECT is((SELECT count(*) FROM ticketing.stripe_handoff JOIN mobile ON order_id = id), 2::bigint, 'a secret and a key are there');
+DELETE FROM ticketing.stripe_handoff;
+SELECT ticketing.create_payment_intent('mobile', event_id, reservation_id => reservation_id, mobile_api_version => '2024-06-20') FROM ticketing.orders JOIN mobile ON order_id = id \g /dev/null
+SELECT is(outbox(id), 'create_ephemeral_key done, create_payment_intent done, create_ephemeral_key ready, get_payment_intent ready', 'lost, both are asked for again') FROM mobile;
 
 -- ---- news in another version of the API
 
