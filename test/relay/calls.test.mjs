@@ -1,25 +1,14 @@
 // What goes over the wire, what is stored, and that trouble on the way ends with one object at Stripe.
 import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
-import { after, before, beforeEach, test } from 'node:test';
+import { test } from 'node:test';
 import { sql } from './support/database.mjs';
-import { add, addRow, count, emptyOutbox, enqueueMany, isDone, leaveOutbox, row, takeOutbox } from './support/queue.mjs';
+import { ownStripe } from './support/own_stripe.mjs';
+import { add, addRow, count, enqueueMany, isDone, row } from './support/queue.mjs';
 import { calls, intents, localStripe, runRelay, startRelay } from './support/relay.mjs';
 import { until } from './support/until.mjs';
 
-let stripe;
-before(async () => {
-  await takeOutbox();
-  stripe = await localStripe();
-});
-beforeEach(async () => {
-  await emptyOutbox();
-  stripe.reset();
-});
-after(async () => {
-  await stripe.stop();
-  await leaveOutbox();
-});
+const stripe = await ownStripe();
 
 test('an order becomes a call, its answer is stored and applied', async (t) => {
   const relay = await startRelay(t, stripe);

@@ -4,28 +4,17 @@ import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { after, before, beforeEach, test } from 'node:test';
+import { test } from 'node:test';
 import { Session, sql } from './support/database.mjs';
-import { add, count, emptyOutbox, endLeases, enqueueMany, isDone, leaveOutbox, lockRow, row, takeOutbox } from './support/queue.mjs';
-import { calls, intents, localStripe, runRelay, startRelay } from './support/relay.mjs';
+import { ownStripe } from './support/own_stripe.mjs';
+import { add, count, endLeases, enqueueMany, isDone, leaveOutbox, lockRow, row, takeOutbox } from './support/queue.mjs';
+import { calls, intents, runRelay, startRelay } from './support/relay.mjs';
 import { until } from './support/until.mjs';
 
 const cluster = fileURLToPath(new URL('../../scripts/cluster', import.meta.url));
 const run = promisify(execFile);
 
-let stripe;
-before(async () => {
-  await takeOutbox();
-  stripe = await localStripe();
-});
-beforeEach(async () => {
-  await emptyOutbox();
-  stripe.reset();
-});
-after(async () => {
-  await stripe.stop();
-  await leaveOutbox();
-});
+const stripe = await ownStripe();
 
 // The statements of relays that wait for a lock.
 const blocked = () => sql(`SELECT pid FROM pg_stat_activity WHERE application_name = 'dvnt_stripe_relay' AND wait_event_type = 'Lock'`);

@@ -1,24 +1,13 @@
 // Sleeping and waking: a commit wakes a sleeping relay at once, and rings only when one sleeps.
 import assert from 'node:assert/strict';
-import { after, before, beforeEach, test } from 'node:test';
+import { test } from 'node:test';
 import { Session, sql } from './support/database.mjs';
-import { ENQUEUER_LOCK, add, count, emptyOutbox, enqueue, isDone, leaveOutbox, takeOutbox } from './support/queue.mjs';
-import { calls, localStripe, startRelay } from './support/relay.mjs';
+import { ownStripe } from './support/own_stripe.mjs';
+import { add, count, enqueue, ENQUEUER_LOCK, isDone } from './support/queue.mjs';
+import { calls, startRelay } from './support/relay.mjs';
 import { until } from './support/until.mjs';
 
-let stripe;
-before(async () => {
-  await takeOutbox();
-  stripe = await localStripe();
-});
-beforeEach(async () => {
-  await emptyOutbox();
-  stripe.reset();
-});
-after(async () => {
-  await stripe.stop();
-  await leaveOutbox();
-});
+const stripe = await ownStripe();
 
 // The locks on the doorbell's tag, by mode.
 const locks = (mode) =>

@@ -1,25 +1,14 @@
 // Rate limits: whatever the relays do, Stripe never counts more calls in a second than it allows.
 // If one of these failed, an on-sale would end in 429s, or a refund would wait behind thousands of buyers.
 import assert from 'node:assert/strict';
-import { after, before, beforeEach, test } from 'node:test';
+import { test } from 'node:test';
 import { Session, sql } from './support/database.mjs';
-import { add, count, emptyOutbox, isDone, leaveOutbox, placeOrder, row, setLimits, takeOutbox } from './support/queue.mjs';
-import { calls, localStripe, startRelay } from './support/relay.mjs';
+import { ownStripe } from './support/own_stripe.mjs';
+import { add, count, isDone, placeOrder, row, setLimits } from './support/queue.mjs';
+import { calls, startRelay } from './support/relay.mjs';
 import { until } from './support/until.mjs';
 
-let stripe;
-before(async () => {
-  await takeOutbox();
-  stripe = await localStripe();
-});
-beforeEach(async () => {
-  await emptyOutbox();
-  stripe.reset();
-});
-after(async () => {
-  await stripe.stop();
-  await leaveOutbox();
-});
+const stripe = await ownStripe();
 
 // Puts so many requests that fail at once into the outbox: each is a call to its endpoint.
 const fill = (number, endpoints, lane = 1) =>

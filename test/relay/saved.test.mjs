@@ -4,32 +4,19 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
-import { after, before, beforeEach, test } from 'node:test';
+import { test } from 'node:test';
 import { changeAccount } from '../stripe/resources/accounts.mjs';
 import { setUp } from '../stripe/resources/setup_intents.mjs';
 import { quote, sql } from './support/database.mjs';
-import { emptyOutbox, leaveOutbox, takeOutbox } from './support/queue.mjs';
-import { calls, localStripe, startRelay } from './support/relay.mjs';
+import { ownStripe } from './support/own_stripe.mjs';
+import { calls, startRelay } from './support/relay.mjs';
 import { until } from './support/until.mjs';
 
 // Everything that Stripe has handed to a client in this file.
 const handed = [];
-let stripe;
+const stripe = await ownStripe();
 let users = 0;
 const newUser = () => `saved-${process.pid}-${++users}`;
-
-before(async () => {
-  await takeOutbox();
-  stripe = await localStripe();
-});
-beforeEach(async () => {
-  await emptyOutbox();
-  stripe.reset();
-});
-after(async () => {
-  await stripe.stop();
-  await leaveOutbox();
-});
 
 const literal = (value) => (value === undefined ? 'NULL' : quote(value));
 const call = async (name, ...args) => JSON.parse(await sql(`SELECT ticketing.${name}(${args.map(literal).join(', ')})`));

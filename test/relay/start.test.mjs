@@ -4,26 +4,15 @@ import assert from 'node:assert/strict';
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { after, before, beforeEach, test } from 'node:test';
+import { test } from 'node:test';
 import { certificates } from '../stripe/tls.mjs';
 import { createTransport } from '../stripe/transport.mjs';
 import { sql } from './support/database.mjs';
-import { add, emptyOutbox, leaveOutbox, row, takeOutbox } from './support/queue.mjs';
-import { calls, localStripe, runRelay, startRelay } from './support/relay.mjs';
+import { ownStripe } from './support/own_stripe.mjs';
+import { add, row } from './support/queue.mjs';
+import { calls, runRelay, startRelay } from './support/relay.mjs';
 
-let stripe;
-before(async () => {
-  await takeOutbox();
-  stripe = await localStripe();
-});
-beforeEach(async () => {
-  await emptyOutbox();
-  stripe.reset();
-});
-after(async () => {
-  await stripe.stop();
-  await leaveOutbox();
-});
+const stripe = await ownStripe();
 
 const refusals = [
   ['no key', { STRIPE_SECRET_KEY: null }, 'STRIPE_SECRET_KEY', /not set/],
