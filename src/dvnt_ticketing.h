@@ -627,6 +627,7 @@ typedef struct Handoff
 extern void apply_stripe_answer(const StripeAnswer *call);
 extern char *answer_field(const StripeAnswer *call, const char *field);
 extern void keep_for_client(const StripeAnswer *call, const Handoff *handoff);
+extern uint64 forget_handoffs(TimestampTz now);
 
 /* Effects, in the files of what they are about. */
 extern void payment_intent_answered(const StripeAnswer *call);
@@ -660,6 +661,8 @@ extern void account_answered(const StripeAnswer *call);
 extern void account_link_created(const StripeAnswer *call);
 
 /*-- relay.c --*/
+
+#define UNKNOWN_AFTER_SECONDS (23 * 3600.0) /* Stripe forgets idempotency keys after a day */
 
 extern StripeAnswer row_call(uint64 row, int column);
 extern void finish_request(StripeAnswer *call, int status, const char *stripe_request_id, TimestampTz now);

@@ -5,7 +5,8 @@
  *		effects coming.
  *
  * Reads and writes public.ticket_types.quantity_sold, ticketing.stripe_handoff,
- * stripe_requests, stripe_inbox, requests and door_manifests.
+ * stripe_requests, stripe_inbox, requests and door_manifests; ends orders that
+ * are due through order_ends.c.
  */
 #include "postgres.h"
 
@@ -24,7 +25,6 @@ KEPT_PLAN(roll_up_sold,
 		  "  SELECT u.id, (SELECT count(*) FROM public.tickets k WHERE k.event_id = u.event_id AND k.ticket_type_id = u.id AND k.status IN ('active', 'scanned'))::integer "
 		  "  FROM public.ticket_types u WHERE u.quantity_total IS NULL) s "
 		  "WHERE t.id = s.id AND t.quantity_sold IS DISTINCT FROM s.sold");
-KEPT_PLAN(prune_handoff, "DELETE FROM ticketing.stripe_handoff WHERE created_at < $1 - interval '15 minutes'", TIMESTAMPTZOID);
 KEPT_PLAN(prune_inbox,
 		  "UPDATE ticketing.stripe_inbox SET payload = NULL, raw_payload = NULL "
 		  "WHERE state <> 'parked' AND received_at < $1 - interval '30 days' AND (payload IS NOT NULL OR raw_payload IS NOT NULL)",
@@ -52,11 +52,14 @@ PG_FUNCTION_INFO_V1(dvnt_prune);
 Datum
 dvnt_prune(PG_FUNCTION_ARGS)
 {
-	Datum		now = TimestampTzGetDatum(engine_now());
-	uint64		rows;
+	TimestampTz at = engine_now();
+	Datum		now = TimestampTzGetDatum(at);
+	uint64		rows = 0;
+	uint64		forgotten;
 
 	begin_command();
-	rows = run_latest(&prune_handoff, &now, NULL);
+	while ((forgotten = forget_handoffs(at)) > 0)
+		rows += forgotten;
 	rows += run_latest(&prune_inbox, &now, NULL);
 	rows += run_latest(&prune_requests, &now, NULL);
 	rows += run_latest(&prune_manifests, &now, NULL);

@@ -20,12 +20,9 @@
 
 #include "dvnt_ticketing.h"
 
-#define SESSION_SECONDS (35 * 60)	/* a Checkout Session's life; Stripe's least is 30 minutes */
-#define DUE_ORDERS_PER_CLAIM 100
 #define RETRY_FIRST_SECONDS 0.5
 #define RETRY_CAP_SECONDS 60.0
 #define RETRY_REFUSED_SECONDS 60.0	/* after 401 and 403, which only an operator can mend */
-#define UNKNOWN_AFTER_SECONDS (23 * 3600.0) /* Stripe forgets idempotency keys after a day */
 
 KEPT_PLAN(read_installation,
 		  "SELECT stripe_account_id, livemode, system_identifier, database_name, name FROM ticketing.installation");

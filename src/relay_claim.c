@@ -9,8 +9,9 @@
  * tokens costs nothing, however much waits for it.
  *
  * Reads and writes ticketing.stripe_requests, deletes from stripe_handoff;
- * reads public.stripe_customers and orders. Locks: rows of stripe_requests and
- * the buckets, none of which is waited for; then what the effects of requests
+ * reads public.stripe_customers, payees and orders; ends orders that are due
+ * through order_ends.c. Locks: rows of stripe_requests and the buckets, none of
+ * which is waited for, and what the end of an order and the effects of requests
  * that end unsent take.
  */
 #include "postgres.h"
@@ -22,7 +23,6 @@
 
 #include "dvnt_ticketing.h"
 
-#define UNKNOWN_AFTER_SECONDS (23 * 3600.0) /* Stripe forgets idempotency keys after a day */
 #define SESSION_SECONDS (35 * 60)	/* a Checkout Session's life; Stripe's least is 30 minutes */
 #define ANSWER_PAUSE_SECONDS 5.0	/* what is waited for is stored, but not yet applied */
 #define DUE_ORDERS_PER_CLAIM 100
@@ -34,10 +34,6 @@ KEPT_PLAN(end_leases,
 		  "UPDATE ticketing.stripe_requests r SET state = CASE WHEN r.first_sent_at < $2 THEN 'unknown' ELSE 'ready' END, runnable = true, run_at = $1, lease_token = NULL, lease_expires_at = NULL "
 		  "FROM (SELECT id FROM ticketing.stripe_requests WHERE state = 'leased' AND lease_expires_at <= $1 FOR UPDATE SKIP LOCKED) e WHERE r.id = e.id",
 		  TIMESTAMPTZOID, TIMESTAMPTZOID);
-KEPT_PLAN(forget_handoffs,
-		  "DELETE FROM ticketing.stripe_handoff h USING (SELECT request_id FROM ticketing.stripe_handoff WHERE created_at < $1 - interval '15 minutes' "
-		  "  ORDER BY created_at LIMIT 1000 FOR UPDATE SKIP LOCKED) o WHERE h.request_id = o.request_id",
-		  TIMESTAMPTZOID);
 
 /* What its time has come for. */
 KEPT_PLAN(wake_due,
@@ -335,7 +331,7 @@ tidy_outbox(TimestampTz now)
 	Datum		values[2] = {TimestampTzGetDatum(now), TimestampTzGetDatum(add_seconds(now, -UNKNOWN_AFTER_SECONDS))};
 
 	run_latest(&end_leases, values, NULL);
-	run_latest(&forget_handoffs, values, NULL);
+	(void) forget_handoffs(now);
 	values[1] = Int32GetDatum(DUE_AT_ONCE);
 	run_latest(&wake_due, values, NULL);
 	resolve_unknown_requests(now);

@@ -20,6 +20,20 @@ KEPT_PLAN(hand_off,
 		  "  payment_methods = excluded.payment_methods, url = excluded.url, url_expires_at = excluded.url_expires_at, created_at = excluded.created_at",
 		  UUIDOID, TEXTOID, UUIDOID, TEXTOID, TEXTOID, JSONBOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID);
 
+KEPT_PLAN(delete_old_handoffs,
+		  "DELETE FROM ticketing.stripe_handoff h USING (SELECT request_id FROM ticketing.stripe_handoff WHERE created_at < $1 - interval '15 minutes' "
+		  "  ORDER BY created_at LIMIT 1000 FOR UPDATE SKIP LOCKED) o WHERE h.request_id = o.request_id",
+		  TIMESTAMPTZOID);
+
+/* Deletes up to a thousand things that were handed out, or not asked for, for 15 minutes; how many. */
+uint64
+forget_handoffs(TimestampTz now)
+{
+	Datum		value = TimestampTzGetDatum(now);
+
+	return run_latest(&delete_old_handoffs, &value, NULL);
+}
+
 /* A needed string of an answer. */
 char *
 answer_field(const StripeAnswer *call, const char *field)

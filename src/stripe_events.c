@@ -3,9 +3,10 @@
  *		Webhooks: a genuine event is recorded once, in the transaction that
  *		applies it; what cannot be applied yet is parked, never lost.
  *
- * Reads and writes ticketing.stripe_inbox, writes public.stripe_events, reads
- * ticketing.installation and orders. Locks: the event's inbox row, then order
- * and what follows it.
+ * Reads and writes ticketing.stripe_inbox, writes public.stripe_events and
+ * ticketing.findings, reads ticketing.installation, orders and order_payments
+ * and public.orders; asks Stripe through payments.c and refunds.c. Locks: the
+ * event's inbox row, then the user, the order and what follows it.
  */
 #include "postgres.h"
 
