@@ -170,6 +170,13 @@ array_with_nulls(Datum *elements, bool *nulls, int count, Oid type)
 	return PointerGetDatum(construct_md_array(elements, nulls, 1, &count, bounds, type, length, by_value, align));
 }
 
+/* For qsort and bsearch: of uuids, and of what begins with one. */
+int
+compare_uuids(const void *a, const void *b)
+{
+	return memcmp(a, b, UUID_LEN);
+}
+
 /* SHA-256 in lower-case hex. */
 char *
 sha256_hex(const void *bytes, size_t length)

@@ -29,11 +29,11 @@ static KnownTable events = {
 
 enum
 {
-	SETTINGS_EVENT_ID, SETTINGS_HOST_ID, SETTINGS_HOLD_TTL
+	SETTINGS_EVENT_ID, SETTINGS_HOST_ID, SETTINGS_HOLD_TTL, SETTINGS_CANCELED_AT
 };
 static KnownTable event_settings = {
 	.schema = "ticketing", .name = "event_settings",
-	.columns = {"event_id", "host_id", "hold_ttl"},
+	.columns = {"event_id", "host_id", "hold_ttl", "canceled_at"},
 	.indexes = {"event_settings_pkey"}
 };
 
@@ -237,6 +237,8 @@ load_event(Cart *cart, Snapshot snapshot)
 		if (!isnull)
 			cart->hold_ttl = *DatumGetIntervalP(value);
 		cart->host_id = scan_text(&scan, SETTINGS_HOST_ID);
+		(void) row_scan_value(&scan, SETTINGS_CANCELED_AT, &isnull);
+		cart->canceled = !isnull;
 	}
 	row_scan_end(&scan);
 	if (cart->event_limited)
@@ -362,7 +364,7 @@ cart_load_for_sale(Cart *cart)
 void
 cart_check_on_sale(const Cart *cart, TimestampTz now)
 {
-	if (!cart->ticketing_enabled)
+	if (!cart->ticketing_enabled || cart->canceled)
 		refuse(SALE_CLOSED, psprintf("\"event_id\": %d", cart->event_id), NULL,
 			   "event %d sells no tickets", cart->event_id);
 	for (int i = 0; i < cart->item_count; i++)

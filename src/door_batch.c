@@ -149,12 +149,6 @@ read_batch(Jsonb *scans, Batch *batch)
 		read_scan(batch, &value, &batch->scans[batch->count++]);
 }
 
-int
-compare_uuids(const void *a, const void *b)
-{
-	return memcmp(a, b, UUID_LEN);
-}
-
 /* Sorts ids and makes each appear once. */
 int
 unique_uuids(pg_uuid_t *ids, int count)

@@ -123,7 +123,6 @@ typedef struct Batch
 extern void read_batch(Jsonb *scans, Batch *batch);
 extern void record_batch(const Batch *batch);
 extern char *answer_batch(const Batch *batch);
-extern int	compare_uuids(const void *a, const void *b);
 extern int	unique_uuids(pg_uuid_t *ids, int count);
 extern Datum array_of_uuids(pg_uuid_t *ids, int count);
 

@@ -23,6 +23,7 @@
 
 #include "fees.h"
 #include "keyring.h"
+#include "ledger.h"
 #include "order_states.h"
 #include "qr_payload.h"
 #include "refusal.h"
@@ -198,6 +199,7 @@ extern Datum uuid_copy(Datum value);
 extern Datum text_array(Datum *elements, int count);
 extern Datum uuid_array(Datum *elements, int count);
 extern Datum array_with_nulls(Datum *elements, bool *nulls, int count, Oid type);
+extern int	compare_uuids(const void *a, const void *b);
 extern char *sha256_hex(const void *bytes, size_t length);
 extern Datum text_or_null(const char *value, char *null);
 
@@ -313,6 +315,7 @@ typedef struct Cart
 	CartItem   *items;			/* by ticket_type_id, each once */
 	/* what the database says of the event */
 	bool		ticketing_enabled;
+	bool		canceled;
 	bool		has_hold_ttl;
 	Interval	hold_ttl;
 	char	   *host_id;
@@ -432,11 +435,18 @@ typedef struct LockedOrder
 	char	   *payment_intent_id;	/* NULL: none yet */
 	char	   *checkout_session_id;
 	bool		action_extended;	/* it has had its more time for 3-D Secure */
+	int32		total_cents;
+	int32		buyer_fee_cents;
+	int32		organizer_fee_cents;
+	char	   *currency;
+	char	   *payee_account;	/* NULL: a free one */
+	char	   *dispute;		/* open, won, lost; NULL: none */
 } LockedOrder;
 
 extern void order_make(NewOrder *order, TimestampTz now);
 extern void order_log(const pg_uuid_t *order_id, const char *event, const char *from_state, const char *to_state,
 					  const char *source, const char *detail_json, TimestampTz now);
+extern void order_timeline(const pg_uuid_t *order_id, int count, const char *const *types, const char *const *labels, TimestampTz now);
 extern void lock_order(const pg_uuid_t *order_id, LockedOrder *order);
 extern OrderOutcome order_apply_locked(LockedOrder *order, OrderEvent event, const char *source,
 									   const char *detail_json, TimestampTz now);
@@ -477,6 +487,19 @@ extern OrderOutcome payment_says(const pg_uuid_t *order_id, Jsonb *object, const
 extern OrderOutcome payment_failed(const pg_uuid_t *order_id, Jsonb *intent, const char *source, TimestampTz now);
 extern OrderOutcome session_failed(const pg_uuid_t *order_id, Jsonb *session, const char *source, TimestampTz now);
 extern void fetch_payment(const char *object_id, const pg_uuid_t *order_id, TimestampTz now);
+
+/*-- ledger.c --*/
+
+typedef struct LedgerLine
+{
+	LedgerKind	kind;
+	int64		amount_cents;	/* 0: nothing is booked */
+} LedgerLine;
+
+extern bool ledger_book(const LockedOrder *order, const char *source, const LedgerLine *lines, int count, TimestampTz now);
+extern bool ledger_book_payee(const char *payee_account, const char *currency, const char *source,
+							  const LedgerLine *lines, int count, TimestampTz now);
+extern void ledger_book_charge(const LockedOrder *order, const char *payment_intent_id, TimestampTz now);
 
 /*-- refunds.c --*/
 
@@ -532,6 +555,12 @@ typedef struct TicketCode
 extern char *ticket_code_of(char *text);
 extern const char *judge_ticket_code(const char *code, TicketCode *parsed);
 
+/*-- ticket_seats.c --*/
+
+extern int	suspend_tickets(int32 event_id, Datum ticket_ids, const char *reason, const char *actor, Datum *suspended, TimestampTz now);
+extern void end_tickets(int32 event_id, Datum ticket_ids, const char *status, const char *change, const char *actor, const char *reason, TimestampTz now);
+extern void restore_tickets(int32 event_id, Datum ticket_ids, const char *actor, TimestampTz now);
+
 /*-- ticket_moves.c --*/
 
 extern void adopt_scanned_tickets(Datum ticket_ids, TimestampTz now);
@@ -549,6 +578,7 @@ typedef struct NewStripeRequest
 	const char *params;			/* JSON object; NULL: empty */
 	const char *customer_of;	/* user whose customer becomes the parameter "customer" */
 	const char *account_of;		/* host whose account becomes the parameter "account" */
+	const char *stripe_account; /* the connected account that is called; NULL: the platform */
 	const char *api_version;	/* NULL: the setting */
 	const pg_uuid_t *waits_for;
 	const pg_uuid_t *order_id;

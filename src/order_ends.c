@@ -105,6 +105,9 @@ hold_again(void *argument)
 	TimestampTz expires_at;
 	Datum		values[2];
 
+	if (cart->canceled)
+		refuse(SALE_CLOSED, psprintf("\"event_id\": %d", cart->event_id), NULL, "event %d is canceled", cart->event_id);
+
 	late->reservation_id = *hold_cart(cart, order->user_id, late->now, NULL, snapshot, &expires_at);
 	UnregisterSnapshot(snapshot);
 	attach_holds(&late->reservation_id, &order->order_id, expires_at);

@@ -40,8 +40,14 @@ typedef enum OrderEvent
 	ORDER_EVENT_GRACE_OVER,		/* Stripe did not say so in time */
 	ORDER_EVENT_SEATS_TAKEN,	/* a late payment found its seats again */
 	ORDER_EVENT_SEATS_GONE,		/* it did not */
-	ORDER_EVENT_REFUND_SUCCEEDED,
+	ORDER_EVENT_REFUND_REQUESTED,	/* all that is left is to be given back */
+	ORDER_EVENT_PART_REFUNDED,	/* some of it has been given back */
+	ORDER_EVENT_REFUND_SUCCEEDED,	/* all of it has */
 	ORDER_EVENT_REFUND_FAILED,
+	ORDER_EVENT_RESTORED,		/* an operator made the tickets of a failed refund valid again */
+	ORDER_EVENT_DISPUTE_OPENED,
+	ORDER_EVENT_DISPUTE_WON,
+	ORDER_EVENT_DISPUTE_LOST,
 	ORDER_EVENT_COUNT
 } OrderEvent;
 

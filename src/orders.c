@@ -42,12 +42,15 @@ KEPT_PLAN(log_event,
 KEPT_PLAN(lock_order_row,
 		  "SELECT state, (SELECT coalesce(sum(quantity), 0) FROM ticketing.order_items i WHERE i.order_id = o.order_id), reservation_id, "
 		  "  (SELECT coalesce(sum(quantity) FILTER (WHERE status = 'active'), 0) FROM ticketing.ticket_holds h WHERE h.reservation_id = o.reservation_id AND h.order_id = o.order_id), "
-		  "  event_id, user_id, rail, expires_at, created_at, payment_intent_id, checkout_session_id, action_extended "
+		  "  event_id, user_id, rail, expires_at, created_at, payment_intent_id, checkout_session_id, action_extended, "
+		  "  total_cents, buyer_fee_cents, organizer_fee_cents, currency, payee_account, dispute "
 		  "FROM ticketing.orders o WHERE order_id = $1 FOR UPDATE",
 		  UUIDOID);
 KEPT_PLAN(set_state,
 		  "UPDATE ticketing.orders SET state = $2, updated_at = $3, due_at = $4, paid_at = CASE WHEN $2 = 'paid' THEN $3 ELSE paid_at END WHERE order_id = $1",
 		  UUIDOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID);
+KEPT_PLAN(set_dispute,
+		  "UPDATE ticketing.orders SET dispute = $2, updated_at = $3 WHERE order_id = $1", UUIDOID, TEXTOID, TIMESTAMPTZOID);
 KEPT_PLAN(processing_limit,
 		  "SELECT least($2 + interval '7 days', coalesce(s.doors_open, e.start_date)) FROM public.events e LEFT JOIN ticketing.event_settings s ON s.event_id = e.id WHERE e.id = $1",
 		  INT4OID, TIMESTAMPTZOID);
@@ -203,8 +206,8 @@ order_make(NewOrder *order, TimestampTz now)
 }
 
 /* Adds steps to public.order_timeline. */
-static void
-write_timeline(const pg_uuid_t *order_id, int count, const char *const *types, const char *const *labels, TimestampTz now)
+void
+order_timeline(const pg_uuid_t *order_id, int count, const char *const *types, const char *const *labels, TimestampTz now)
 {
 	Datum		type_texts[2];
 	Datum		label_texts[2];
@@ -257,6 +260,12 @@ lock_order(const pg_uuid_t *order_id, LockedOrder *order)
 	order->payment_intent_id = row_text(0, 10);
 	order->checkout_session_id = row_text(0, 11);
 	order->action_extended = DatumGetBool(row_datum(0, 12));
+	order->total_cents = DatumGetInt32(row_datum(0, 13));
+	order->buyer_fee_cents = DatumGetInt32(row_datum(0, 14));
+	order->organizer_fee_cents = DatumGetInt32(row_datum(0, 15));
+	order->currency = row_text(0, 16);
+	order->payee_account = row_text(0, 17);
+	order->dispute = row_text(0, 18);
 }
 
 /* Until when a payment that settles later may keep its seats: 7 days, and never past the doors. */
@@ -308,7 +317,7 @@ become_paid(const LockedOrder *order, TimestampTz now)
 					 errhint("They went back meanwhile: try again.")));
 	}
 	issue_tickets(&order->order_id, now);
-	write_timeline(&order->order_id, order->held ? 2 : 1, types, order->held ? charged : free_of_charge, now);
+	order_timeline(&order->order_id, order->held ? 2 : 1, types, order->held ? charged : free_of_charge, now);
 	if (order->held)
 	{
 		drop_handoffs(&order->order_id);
@@ -330,11 +339,6 @@ find_order(const LockedOrder *order, const char *kind, const char *detail_json, 
 static bool
 enter_state(LockedOrder *order, const char *source, const char *detail_json, TimestampTz due_at, TimestampTz now)
 {
-	static const char *const refund_requested[] = {"refund_requested"};
-	static const char *const refund_requested_label[] = {"Refund requested: the tickets were gone when the payment came"};
-	static const char *const refund_processed[] = {"refund_processed"};
-	static const char *const refund_processed_label[] = {"Refunded"};
-
 	switch (order->state)
 	{
 		case ORDER_PAID:
@@ -367,26 +371,71 @@ enter_state(LockedOrder *order, const char *source, const char *detail_json, Tim
 			drop_handoffs(&order->order_id);
 			return false;
 		case ORDER_LATE_PAID:
-			order_apply_locked(order, take_seats_again(order, now) ? ORDER_EVENT_SEATS_TAKEN : ORDER_EVENT_SEATS_GONE, source, detail_json, now);
+			if (take_seats_again(order, now))
+				order_apply_locked(order, ORDER_EVENT_SEATS_TAKEN, source, detail_json, now);
+			else
+			{
+				order_apply_locked(order, ORDER_EVENT_SEATS_GONE, source, detail_json, now);
+				refund_payment(order, order->payment_intent_id, "late", now);
+			}
 			return true;
 		case ORDER_REFUNDING:
-			refund_payment(order, order->payment_intent_id, "late", now);
-			write_timeline(&order->order_id, 1, refund_requested, refund_requested_label, now);
-			return false;
-		case ORDER_REFUNDED:
-			write_timeline(&order->order_id, 1, refund_processed, refund_processed_label, now);
+			/* what was in review had its seats still */
+			if (order->seats_held > 0)
+				return_held_seats(&order->reservation_id, order->event_id, now);
 			return false;
 		case ORDER_REVIEW:
 			keep_holds(&order->reservation_id, DT_NOEND);
 			drop_handoffs(&order->order_id);
 			find_order(order, "payment_differs", detail_json, now);
 			return false;
-		case ORDER_REFUND_FAILED:
-			find_order(order, "refund_failed", detail_json, now);
-			return false;
 		default:
 			return false;
 	}
+}
+
+/* How a dispute stands after an event; NULL: the event is about none. */
+static const char *
+dispute_after(OrderEvent event)
+{
+	switch (event)
+	{
+		case ORDER_EVENT_DISPUTE_OPENED:
+			return "open";
+		case ORDER_EVENT_DISPUTE_WON:
+			return "won";
+		case ORDER_EVENT_DISPUTE_LOST:
+			return "lost";
+		default:
+			return NULL;
+	}
+}
+
+/* Shows the application how an order stands: a dispute lies over its state. */
+static void
+project_order(const LockedOrder *order, TimestampTz now)
+{
+	const char *status = order_state_public(order->state);
+	Datum		values[3] = {UUIDPGetDatum(&order->order_id), (Datum) 0, TimestampTzGetDatum(now)};
+
+	if (order->dispute != NULL && strcmp(order->dispute, "open") == 0)
+		status = "disputed";
+	else if (order->dispute != NULL && strcmp(order->dispute, "lost") == 0)
+		status = "refunded";
+	values[1] = CStringGetTextDatum(status);
+	declare_lock(RANK_PUBLIC);
+	run_latest(&project_state, values, NULL);
+}
+
+/* Lays a dispute over an order's state, or takes it away. */
+static void
+note_dispute(LockedOrder *order, const char *dispute, TimestampTz now)
+{
+	Datum		values[3] = {UUIDPGetDatum(&order->order_id), CStringGetTextDatum(dispute), TimestampTzGetDatum(now)};
+
+	order->dispute = pstrdup(dispute);
+	run_latest(&set_dispute, values, NULL);
+	project_order(order, now);
 }
 
 /* Moves an order that is locked; see order_apply. */
@@ -407,7 +456,7 @@ order_apply_locked(LockedOrder *order, OrderEvent event, const char *source, con
 		return ORDER_STAYED;
 	if (transition.effect == ORDER_REPORTS)
 	{
-		find_order(order, event == ORDER_EVENT_DUPLICATE ? "paid_twice" : "payment_differs", detail_json, now);
+		find_order(order, event == ORDER_EVENT_DUPLICATE ? "paid_twice" : event == ORDER_EVENT_DISPUTE_OPENED ? "disputed" : "payment_differs", detail_json, now);
 		return ORDER_FOUND;
 	}
 	due_at = due_of_state(order, transition.to, now);
@@ -415,6 +464,8 @@ order_apply_locked(LockedOrder *order, OrderEvent event, const char *source, con
 		return ORDER_STAYED;	/* it has kept its seats as long as it may */
 
 	order_log(&order->order_id, order_event_name(event), order_state_name(from), order_state_name(transition.to), source, detail_json, now);
+	if (dispute_after(event) != NULL)
+		note_dispute(order, dispute_after(event), now);
 	if (transition.to == from)
 		return ORDER_MOVED;
 	order->state = transition.to;
@@ -425,11 +476,7 @@ order_apply_locked(LockedOrder *order, OrderEvent event, const char *source, con
 	nulls[3] = due_at == DT_NOEND ? 'n' : ' ';
 	run_latest(&set_state, values, nulls);
 	if (!enter_state(order, source, detail_json, due_at, now))
-	{
-		values[1] = CStringGetTextDatum(order_state_public(order->state));
-		declare_lock(RANK_PUBLIC);
-		run_latest(&project_state, values, NULL);
-	}
+		project_order(order, now);
 	return order->state == ORDER_REVIEW ? ORDER_FOUND : ORDER_MOVED;
 }
 

@@ -259,6 +259,7 @@ intent_succeeded(LockedOrder *order, const char *intent_id, Jsonb *intent, const
 		answer_int(&detail, "amount_received", received);
 	if (run_latest(&other_payment, values, NULL) > 0)
 	{
+		ledger_book_charge(order, intent_id, now);
 		outcome = order_apply_locked(order, ORDER_EVENT_DUPLICATE, source, answer_end(&detail), now);
 		if (outcome == ORDER_MOVED)
 			refund_payment(order, intent_id, "duplicate", now);
@@ -272,6 +273,8 @@ intent_succeeded(LockedOrder *order, const char *intent_id, Jsonb *intent, const
 	difference = payment_difference(&order->order_id, intent);
 	if (difference != NULL)
 		answer_text(&detail, "differs", difference);
+	else
+		ledger_book_charge(order, intent_id, now);
 	outcome = order_apply_locked(order, difference ? ORDER_EVENT_DIFFERS : ORDER_EVENT_SUCCEEDED, source, answer_end(&detail), now);
 	if (new_name)
 		project_objects(&order->order_id, intent_id, NULL, now);

@@ -14,9 +14,9 @@
 #include "dvnt_ticketing.h"
 
 KEPT_PLAN(insert_refund,
-		  "INSERT INTO ticketing.refunds (refund_id, order_id, event_id, payment_intent_id, reason, stripe_request_id, created_at, updated_at) "
-		  "VALUES ($1, $2, $3, $4, $5, $6, $7, $7)",
-		  UUIDOID, UUIDOID, INT4OID, TEXTOID, TEXTOID, UUIDOID, TIMESTAMPTZOID);
+		  "INSERT INTO ticketing.refunds (refund_id, order_id, event_id, payment_intent_id, reason, stripe_request_id, created_at, updated_at, amount_cents, buyer_fee_cents, organizer_fee_cents) "
+		  "VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $8, $9, $10)",
+		  UUIDOID, UUIDOID, INT4OID, TEXTOID, TEXTOID, UUIDOID, TIMESTAMPTZOID, INT4OID, INT4OID, INT4OID);
 KEPT_PLAN(refund_exists,
 		  "SELECT FROM ticketing.refunds WHERE payment_intent_id = $1", TEXTOID);
 KEPT_PLAN(find_refund,
@@ -55,7 +55,7 @@ refund_payment(const LockedOrder *order, const char *payment_intent_id, const ch
 		.order_id = &order->order_id, .event_id = order->event_id
 	};
 	pg_uuid_t  *refund_id = new_uuid();
-	Datum		values[7];
+	Datum		values[10];
 
 	values[3] = CStringGetTextDatum(payment_intent_id);
 	if (run_latest(&refund_exists, &values[3], NULL) > 0)
@@ -67,6 +67,9 @@ refund_payment(const LockedOrder *order, const char *payment_intent_id, const ch
 	values[4] = CStringGetTextDatum(reason);
 	values[5] = UUIDPGetDatum(enqueue_stripe_request(&request, now));
 	values[6] = TimestampTzGetDatum(now);
+	values[7] = Int32GetDatum(order->total_cents);
+	values[8] = Int32GetDatum(order->buyer_fee_cents);
+	values[9] = Int32GetDatum(order->organizer_fee_cents);
 	run_latest(&insert_refund, values, NULL);
 }
 

@@ -4,11 +4,10 @@
  *		owner, its end, a suspension and its end; and signed codes for tickets
  *		from before.
  *
- * A suspended ticket is void for the application; a hold without an end keeps
- * its seat, so that stock needs no word for it. Reads ticketing.event_settings,
- * reads and writes public.tickets, ticketing.superseded_codes,
- * suspended_tickets, ticket_changes, ticket_holds and door_states, reads checkins. Locks, in this order:
- * users, the event's shape, holds, what a return of stock takes, the ticket.
+ * Reads ticketing.event_settings and suspended_tickets, reads and writes
+ * public.tickets, writes ticketing.superseded_codes and ticket_changes. Locks,
+ * in this order: users, the event's shape, what ticket_seats.c takes, the
+ * ticket.
  */
 #include "postgres.h"
 
@@ -35,27 +34,9 @@ KEPT_PLAN(supersede,
 		  UUIDOID, TIMESTAMPTZOID);
 KEPT_PLAN(give_codes,
 		  "UPDATE public.tickets SET qr_payload = $2, qr_token = $3, user_id = $4 WHERE id = $1", UUIDOID, TEXTOID, TEXTOID, TEXTOID);
-KEPT_PLAN(set_status,
-		  "UPDATE public.tickets SET status = $2 WHERE id = $1", UUIDOID, TEXTOID);
 KEPT_PLAN(log_change,
 		  "INSERT INTO ticketing.ticket_changes (ticket_id, event_id, change, actor, detail, changed_at) VALUES ($1, $2, $3, $4, $5, $6)",
 		  UUIDOID, INT4OID, TEXTOID, TEXTOID, JSONBOID, TIMESTAMPTZOID);
-KEPT_PLAN(pools_of_tier,
-		  "SELECT pool_id FROM ticketing.stock_pools WHERE event_id = $1 AND (ticket_type_id IS NULL OR ticket_type_id = $2)", INT4OID, UUIDOID);
-KEPT_PLAN(keep_seat,
-		  "INSERT INTO ticketing.ticket_holds (id, reservation_id, event_id, ticket_type_id, user_id, quantity, status, expires_at, created_at) "
-		  "VALUES ($1, gen_random_uuid(), $2, $3, $4, 1, 'active', 'infinity', $5)",
-		  UUIDOID, INT4OID, UUIDOID, TEXTOID, TIMESTAMPTZOID);
-KEPT_PLAN(end_kept_seat,
-		  "UPDATE ticketing.ticket_holds h SET status = $2, ended_at = $3 "
-		  "FROM ticketing.suspended_tickets s WHERE s.ticket_id = $1 AND h.id = s.hold_id AND h.status = 'active' RETURNING h.quantity",
-		  UUIDOID, TEXTOID, TIMESTAMPTZOID);
-KEPT_PLAN(note_suspension,
-		  "INSERT INTO ticketing.suspended_tickets (ticket_id, event_id, hold_id, status_before, reason, suspended_by, suspended_at) VALUES ($1, $2, $3, $4, $5, $6, $7)",
-		  UUIDOID, INT4OID, UUIDOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID);
-KEPT_PLAN(end_suspension,
-		  "DELETE FROM ticketing.suspended_tickets s WHERE ticket_id = $1 "
-		  "RETURNING status_before, EXISTS (SELECT FROM ticketing.checkins c WHERE c.ticket_id = s.ticket_id AND c.moved)", UUIDOID);
 KEPT_PLAN(status_of_ticket,
 		  "SELECT status FROM public.tickets WHERE id = $1", UUIDOID);
 KEPT_PLAN(next_tickets,
@@ -264,42 +245,6 @@ dvnt_transfer_ticket(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(result);
 }
 
-/* Gives a ticket's seat back to the pools of its tier and event. */
-static void
-return_seat(const ChangedTicket *ticket)
-{
-	Datum		values[2] = {Int32GetDatum(ticket->event_id), UUIDPGetDatum(&ticket->ticket_type_id)};
-	uint64		rows = run_latest(&pools_of_tier, values, NULL);
-	PoolMove   *moves = palloc0(sizeof(PoolMove) * (rows + 1));
-
-	for (uint64 row = 0; row < rows; row++)
-	{
-		moves[row].pool_id = DatumGetInt64(row_datum(row, 1));
-		moves[row].quantity = 1;
-		tally_pool(moves[row].pool_id, -1);
-	}
-	stock_return(moves, (int) rows);
-}
-
-/* Ends the hold that keeps a suspended ticket's seat. */
-static void
-end_hold_of_suspension(const ChangedTicket *ticket, const char *status, TimestampTz now)
-{
-	Datum		values[3] = {UUIDPGetDatum(&ticket->id), CStringGetTextDatum(status), TimestampTzGetDatum(now)};
-
-	declare_lock(RANK_HOLD);
-	if (run_latest(&end_kept_seat, values, NULL) != 1)
-		refuse(WRONG_STATE, ticket_figure(ticket), NULL, "the seat of ticket %s is not kept any more", uuid_text(&ticket->id));
-}
-
-static void
-set_ticket_status(ChangedTicket *ticket, const char *status)
-{
-	Datum		values[2] = {UUIDPGetDatum(&ticket->id), CStringGetTextDatum(status)};
-
-	run_latest(&set_status, values, NULL);
-}
-
 /* What void_ticket, suspend_ticket and restore_ticket begin with. Nothing of the event's stock changes shape until we have committed. */
 static char *
 begin_seat_change(FunctionCallInfo fcinfo, ChangedTicket *ticket)
@@ -316,20 +261,24 @@ begin_seat_change(FunctionCallInfo fcinfo, ChangedTicket *ticket)
 
 /* And what they end with. */
 static Datum
-end_seat_change(const ChangedTicket *ticket, const char *status, const char *change, const char *actor, const char *reason, TimestampTz now)
+end_seat_change(const ChangedTicket *ticket, const char *status)
 {
-	Answer		detail;
 	Answer		answer;
 	Datum		result;
 
-	answer_begin(&detail);
-	if (reason != NULL)
-		answer_text(&detail, "reason", reason);
-	log_ticket_change(ticket, change, actor, &detail, now);
 	begin_ticket_answer(&answer, ticket, status);
 	result = SPI_datumTransfer(answer_jsonb(&answer), false, -1);
 	SPI_finish();
 	return result;
+}
+
+/* The ticket as what the functions for many take. */
+static Datum
+only_ticket(const ChangedTicket *ticket)
+{
+	Datum		id = UUIDPGetDatum(&ticket->id);
+
+	return uuid_array(&id, 1);
 }
 
 PG_FUNCTION_INFO_V1(dvnt_void_ticket);
@@ -341,24 +290,11 @@ dvnt_void_ticket(PG_FUNCTION_ARGS)
 	ChangedTicket ticket;
 	char	   *reason = text_argument(fcinfo, 2, "reason");
 	char	   *actor = begin_seat_change(fcinfo, &ticket);
-	TimestampTz now = engine_now();
-	Datum		id = UUIDPGetDatum(&ticket.id);
 
-	/* the seat before the ticket, as locks are ordered; what is refused after that takes nothing back */
-	if (ticket.suspended)
-		end_hold_of_suspension(&ticket, "released", now);
-	return_seat(&ticket);
-	lock_changed_ticket(&ticket);
-	if (ticket.suspended)
-	{
-		run_latest(&end_suspension, &id, NULL);
-		/* public.tickets does not change: a suspended ticket is void there */
-		touch_door_states(uuid_array(&id, 1), ticket.event_id);
-	}
-	else
+	if (!ticket.suspended)
 		require_valid(&ticket);
-	set_ticket_status(&ticket, "void");
-	PG_RETURN_DATUM(end_seat_change(&ticket, "void", "voided", actor, reason, now));
+	end_tickets(ticket.event_id, only_ticket(&ticket), "void", "voided", actor, reason, engine_now());
+	PG_RETURN_DATUM(end_seat_change(&ticket, "void"));
 }
 
 PG_FUNCTION_INFO_V1(dvnt_suspend_ticket);
@@ -370,22 +306,13 @@ dvnt_suspend_ticket(PG_FUNCTION_ARGS)
 	ChangedTicket ticket;
 	char	   *reason = text_argument(fcinfo, 2, "reason");
 	char	   *actor = begin_seat_change(fcinfo, &ticket);
-	TimestampTz now = engine_now();
-	pg_uuid_t  *hold_id = new_uuid();
-	Datum		hold[5] = {UUIDPGetDatum(hold_id), Int32GetDatum(ticket.event_id), UUIDPGetDatum(&ticket.ticket_type_id),
-	CStringGetTextDatum(ticket.user_id), TimestampTzGetDatum(now)};
-	Datum		note[7] = {UUIDPGetDatum(&ticket.id), hold[1], hold[0], (Datum) 0, CStringGetTextDatum(reason),
-	CStringGetTextDatum(actor), hold[4]};
 
 	if (ticket.suspended)
 		refuse(ALREADY_DONE, ticket_figure(&ticket), NULL, "ticket %s is suspended", uuid_text(&ticket.id));
 	lock_changed_ticket(&ticket);
 	require_valid(&ticket);
-	run_latest(&keep_seat, hold, NULL);
-	note[3] = CStringGetTextDatum(ticket.status);
-	run_latest(&note_suspension, note, NULL);
-	set_ticket_status(&ticket, "void");
-	PG_RETURN_DATUM(end_seat_change(&ticket, "suspended", "suspended", actor, reason, now));
+	(void) suspend_tickets(ticket.event_id, only_ticket(&ticket), reason, actor, NULL, engine_now());
+	PG_RETURN_DATUM(end_seat_change(&ticket, "suspended"));
 }
 
 PG_FUNCTION_INFO_V1(dvnt_restore_ticket);
@@ -396,28 +323,15 @@ dvnt_restore_ticket(PG_FUNCTION_ARGS)
 {
 	ChangedTicket ticket;
 	char	   *actor = begin_seat_change(fcinfo, &ticket);
-	TimestampTz now = engine_now();
 	Datum		id = UUIDPGetDatum(&ticket.id);
-	char	   *status;
-	bool		was_moved;
 
 	if (!ticket.suspended)
 		refuse(WRONG_STATE, ticket_figure(&ticket), NULL, "ticket %s is not suspended", uuid_text(&ticket.id));
-	end_hold_of_suspension(&ticket, "converted", now);
-	lock_changed_ticket(&ticket);
-	if (run_latest(&end_suspension, &id, NULL) != 1 || ticket.status == NULL || strcmp(ticket.status, "void") != 0)
+	if (ticket.status == NULL || strcmp(ticket.status, "void") != 0)
 		refuse(WRONG_STATE, ticket_figure(&ticket), NULL, "ticket %s was changed since it was suspended", uuid_text(&ticket.id));
-	status = row_text(0, 1);
-	was_moved = DatumGetBool(row_datum(0, 2));
-	set_ticket_status(&ticket, status);
-	if (was_moved)
-	{
-		/* scans may have been uploaded or undone meanwhile */
-		fold_tickets(&ticket.id, 1);
-		run_latest(&status_of_ticket, &id, NULL);
-		status = row_text(0, 1);
-	}
-	PG_RETURN_DATUM(end_seat_change(&ticket, status, "restored", actor, NULL, now));
+	restore_tickets(ticket.event_id, only_ticket(&ticket), actor, engine_now());
+	run_latest(&status_of_ticket, &id, NULL);
+	PG_RETURN_DATUM(end_seat_change(&ticket, row_text(0, 1)));
 }
 
 /* Signs the tickets of a batch that could be locked; returns how many. */

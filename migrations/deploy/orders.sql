@@ -4,7 +4,7 @@ BEGIN;
 \ir ../lib/park.sql
 \ir ../lib/own.sql
 SET LOCAL lock_timeout = '2s';
-SELECT pg_temp.unpark('ticketing', t) FROM unnest(ARRAY['orders', 'order_payments', 'refunds', 'order_items', 'order_tickets', 'order_events', 'findings']) t;
+SELECT pg_temp.unpark('ticketing', t) FROM unnest(ARRAY['orders', 'order_payments', 'order_items', 'order_tickets', 'order_events', 'findings']) t;
 
 CREATE TABLE IF NOT EXISTS ticketing.orders (
   order_id              uuid PRIMARY KEY,
@@ -31,6 +31,7 @@ CREATE TABLE IF NOT EXISTS ticketing.orders (
   expires_at            timestamptz,
   due_at                timestamptz,
   action_extended       boolean NOT NULL DEFAULT false,
+  dispute               text CHECK (dispute IN ('open', 'won', 'lost')),
   paid_at               timestamptz,
   updated_at            timestamptz NOT NULL
 );
@@ -40,6 +41,7 @@ COMMENT ON COLUMN ticketing.orders.payee_account IS 'Stripe account of the host,
 COMMENT ON COLUMN ticketing.orders.expires_at IS 'End of the buyer''s time to pay.';
 COMMENT ON COLUMN ticketing.orders.due_at IS 'When the order leaves its state by time: to pay, to settle, or to be canceled by Stripe.';
 COMMENT ON COLUMN ticketing.orders.action_extended IS 'Its time has been made longer, once, because the buyer was about to authenticate.';
+COMMENT ON COLUMN ticketing.orders.dispute IS 'How the latest dispute of its payment stands, over and above its state; NULL: none.';
 CREATE INDEX IF NOT EXISTS orders_due ON ticketing.orders (due_at) WHERE state IN ('awaiting_payment', 'processing', 'expiring', 'canceling');
 CREATE UNIQUE INDEX IF NOT EXISTS orders_payment_intent_id ON ticketing.orders (payment_intent_id) WHERE payment_intent_id IS NOT NULL;
 CREATE UNIQUE INDEX IF NOT EXISTS orders_checkout_session_id ON ticketing.orders (checkout_session_id) WHERE checkout_session_id IS NOT NULL;
@@ -59,26 +61,6 @@ COMMENT ON TABLE ticketing.order_payments IS 'What an order was offered to be pa
 COMMENT ON COLUMN ticketing.order_payments.object_id IS 'Stripe''s id of the PaymentIntent or Checkout Session.';
 COMMENT ON COLUMN ticketing.order_payments.state IS 'How far it has come by all that Stripe said; succeeded is for ever, canceled unless it succeeded after all.';
 CREATE INDEX IF NOT EXISTS order_payments_order ON ticketing.order_payments (order_id);
-
-CREATE TABLE IF NOT EXISTS ticketing.refunds (
-  refund_id         uuid PRIMARY KEY,
-  order_id          uuid NOT NULL,
-  event_id          integer NOT NULL,
-  payment_intent_id text NOT NULL,
-  reason            text NOT NULL CHECK (reason IN ('late', 'duplicate')),
-  state             text NOT NULL DEFAULT 'requested' CHECK (state IN ('requested', 'pending', 'succeeded', 'failed')),
-  stripe_request_id uuid NOT NULL,
-  stripe_refund_id  text UNIQUE,
-  failure           text,
-  created_at        timestamptz NOT NULL,
-  updated_at        timestamptz NOT NULL
-);
-COMMENT ON TABLE ticketing.refunds IS 'Payments that are given back.';
-COMMENT ON COLUMN ticketing.refunds.reason IS 'late: the seats were gone when it came. duplicate: the order was paid by another already.';
-COMMENT ON COLUMN ticketing.refunds.stripe_request_id IS 'The request that asks Stripe for it.';
-CREATE UNIQUE INDEX IF NOT EXISTS refunds_of_payment ON ticketing.refunds (payment_intent_id);
-CREATE UNIQUE INDEX IF NOT EXISTS refunds_request ON ticketing.refunds (stripe_request_id);
-CREATE INDEX IF NOT EXISTS refunds_order ON ticketing.refunds (order_id);
 
 CREATE TABLE IF NOT EXISTS ticketing.order_items (
   order_id         uuid NOT NULL,
@@ -128,7 +110,7 @@ CREATE TABLE IF NOT EXISTS ticketing.findings (
 COMMENT ON TABLE ticketing.findings IS 'What the engine saw and did not dare to repair by itself.';
 CREATE UNIQUE INDEX IF NOT EXISTS findings_open ON ticketing.findings (kind, entity) WHERE resolved_at IS NULL;
 
-SELECT pg_temp.own_tables('orders', 'order_payments', 'refunds', 'order_items', 'order_tickets', 'order_events', 'findings');
+SELECT pg_temp.own_tables('orders', 'order_payments', 'order_items', 'order_tickets', 'order_events', 'findings');
 GRANT SELECT, INSERT, UPDATE ON public.orders TO dvnt_ticketing_owner;
 GRANT SELECT, INSERT ON public.order_timeline TO dvnt_ticketing_owner;
 COMMIT;

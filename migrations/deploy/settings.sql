@@ -18,12 +18,14 @@ CREATE TABLE IF NOT EXISTS ticketing.event_settings (
   doors_close   timestamptz,
   reentry       boolean NOT NULL DEFAULT false,
   refund_policy jsonb NOT NULL DEFAULT '{}',
+  canceled_at   timestamptz,
   shape         integer NOT NULL DEFAULT 0,
   recorded_at   timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 COMMENT ON TABLE ticketing.event_settings IS 'The engine''s own copy of what decides about an event''s money and doors.';
 COMMENT ON COLUMN ticketing.event_settings.capacity IS 'Places over all tiers; NULL: no limit.';
 COMMENT ON COLUMN ticketing.event_settings.shape IS 'Counts the limits made and removed: a transaction with an older snapshot learns that there is a pool which it cannot see.';
+COMMENT ON COLUMN ticketing.event_settings.canceled_at IS 'Since when the event is canceled: nothing of it is sold any more, and every order is given back.';
 COMMENT ON COLUMN ticketing.event_settings.hold_ttl IS 'How long a hold lives; NULL: the setting dvnt_ticketing.hold_ttl.';
 COMMENT ON COLUMN ticketing.event_settings.suite IS 'Signature of new tickets: 1 HMAC-SHA-256, 2 Ed25519.';
 COMMENT ON COLUMN ticketing.event_settings.reentry IS 'Whether a ticket that was scanned out may come in again.';

@@ -40,7 +40,7 @@ CREATE TABLE IF NOT EXISTS ticketing.ticket_changes (
   id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   ticket_id  uuid NOT NULL,
   event_id   integer NOT NULL,
-  change     text NOT NULL CHECK (change IN ('reissued', 'transferred', 'voided', 'suspended', 'restored')),
+  change     text NOT NULL CHECK (change IN ('reissued', 'transferred', 'voided', 'refunded', 'suspended', 'restored')),
   actor      text NOT NULL,
   detail     jsonb NOT NULL DEFAULT '{}',
   changed_at timestamptz NOT NULL

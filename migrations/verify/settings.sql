@@ -1,5 +1,5 @@
 BEGIN;
-SELECT event_id, host_id, capacity, hold_ttl, suite, doors_open, doors_close, reentry, refund_policy, shape FROM ticketing.event_settings WHERE false;
+SELECT event_id, host_id, capacity, hold_ttl, suite, doors_open, doors_close, reentry, refund_policy, canceled_at, shape FROM ticketing.event_settings WHERE false;
 SELECT host_id, stripe_account_id, charges_enabled, payouts_enabled, details_submitted FROM ticketing.payees WHERE false;
 SELECT stripe_account_id, livemode, system_identifier, database_name, name FROM ticketing.installation WHERE false;
 -- Every event and account has its trusted copy.
