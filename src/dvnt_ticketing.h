@@ -504,7 +504,9 @@ extern void ledger_book_charge(const LockedOrder *order, const char *payment_int
 /*-- refunds.c --*/
 
 extern void refund_payment(const LockedOrder *order, const char *payment_intent_id, const char *reason, TimestampTz now);
-extern bool fetch_refund(const char *stripe_refund_id, const char *payment_intent_id, pg_uuid_t *order_id, TimestampTz now);
+extern void settle_refunds(LockedOrder *order, const char *what, const char *source, const char *detail_json, TimestampTz now);
+extern void refunds_before_payment(LockedOrder *order, const char *source, TimestampTz now);
+extern bool hear_refund_event(Jsonb *object, bool is_charge, pg_uuid_t *order_id, TimestampTz now);
 
 /*-- organizers.c --*/
 
@@ -666,6 +668,7 @@ extern void payment_cancel_failed(const StripeAnswer *call);
 extern void payment_fetch_failed(const StripeAnswer *call);
 extern void checkout_session_answered(const StripeAnswer *call);
 extern void refund_answered(const StripeAnswer *call);
+extern void refunds_listed(const StripeAnswer *call);
 extern void refund_creation_failed(const StripeAnswer *call);
 
 /*-- customers.c --*/

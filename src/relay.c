@@ -243,7 +243,7 @@ error_json(const Completion *completion)
 static const char *
 kept_answer(Jsonb *body)
 {
-	static const char *const texts[] = {"id", "object", "status", "payment_status", "currency", "customer", "latest_charge", "payment_intent", "failure_reason"};
+	static const char *const texts[] = {"id", "object", "status", "payment_status", "currency", "customer", "latest_charge", "payment_intent", "failure_reason", "transfer_reversal"};
 	static const char *const numbers[] = {"amount", "amount_received", "created"};
 	Answer		kept;
 	char	   *destination = json_string_at(body, JSON_PATH("transfer_data", "destination"));

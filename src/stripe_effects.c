@@ -86,6 +86,7 @@ static const struct
 	{"expire_checkout_session", checkout_session_answered, payment_cancel_failed},
 	{"create_refund", refund_answered, refund_creation_failed},
 	{"get_refund", refund_answered, NULL},
+	{"list_refunds", refunds_listed, NULL},
 	{"create_setup_intent", setup_intent_created, NULL},
 	{"list_payment_methods", payment_methods_listed, NULL},
 	{"check_payment_method", payment_method_checked, NULL},

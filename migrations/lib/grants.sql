@@ -32,6 +32,13 @@ GRANT EXECUTE ON FUNCTION
   ticketing.organizer_status(text),
   ticketing.refresh_organizer_status(text),
   ticketing.order_status(uuid, text),
+  ticketing.refund_order(uuid, text, uuid[], text, boolean, text),
+  ticketing.request_refund(uuid, text, uuid[], text, text, text),
+  ticketing.approve_refund(uuid, text, text, boolean),
+  ticketing.deny_refund(uuid, text, text),
+  ticketing.refund_requests(integer, text),
+  ticketing.save_refund_policy(integer, text, jsonb),
+  ticketing.cancel_event(integer, text),
   ticketing.stripe_webhook(bytea, text),
   ticketing.verify_ticket(text),
   ticketing.is_genuine_ticket(text),
@@ -77,6 +84,7 @@ GRANT EXECUTE ON FUNCTION
   ticketing.sync_quantity_sold(),
   ticketing.sweep_stripe(integer),
   ticketing.end_due_orders(integer),
+  ticketing.refund_canceled_events(integer),
   ticketing.prune(),
   ticketing.check_invariants()
 TO dvnt_ticketing_cron;
