@@ -560,6 +560,7 @@ extern const char *judge_ticket_code(const char *code, TicketCode *parsed);
 /*-- ticket_seats.c --*/
 
 extern int	suspend_tickets(int32 event_id, Datum ticket_ids, const char *reason, const char *actor, Datum *suspended, TimestampTz now);
+extern bool try_end_tickets(int32 event_id, Datum ticket_ids, const char *status, const char *change, const char *actor, const char *reason, TimestampTz now);
 extern void end_tickets(int32 event_id, Datum ticket_ids, const char *status, const char *change, const char *actor, const char *reason, TimestampTz now);
 extern void restore_tickets(int32 event_id, Datum ticket_ids, const char *actor, TimestampTz now);
 

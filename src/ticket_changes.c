@@ -311,7 +311,12 @@ dvnt_void_ticket(PG_FUNCTION_ARGS)
 
 	if (!ticket.suspended)
 		require_valid(&ticket);
-	end_tickets(ticket.event_id, only_ticket(&ticket), "void", "voided", actor, reason, engine_now());
+	if (!try_end_tickets(ticket.event_id, only_ticket(&ticket), "void", "voided", actor, reason, engine_now()))
+	{
+		ticket.suspended = false;
+		lock_changed_ticket(&ticket);
+		refuse(WRONG_STATE, ticket_figure(&ticket), NULL, "ticket %s was changed meanwhile", uuid_text(&ticket.id));
+	}
 	PG_RETURN_DATUM(end_seat_change(&ticket, "void"));
 }
 
