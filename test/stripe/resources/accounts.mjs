@@ -234,7 +234,7 @@ function createLoginLink(app, call) {
   return { object: 'login_link', created: app.clock.seconds(), url: `https://connect.stripe.com/express/${account.id}/${newId.linkSecret()}` };
 }
 
-const list = (app, { params }) => app.store.accounts.page(params, ({ created }) => params.created === undefined || params.created(created));
+const list = (app, { params }) => app.store.accounts.page(params, { created: params.created });
 
 const linkParams = {
   account: required(string()),
