@@ -1,19 +1,28 @@
-// Connect: a connected account has objects, events and idempotency keys of its own, which the header Stripe-Account opens.
+// Connect: a connected account has objects, events, money and idempotency keys of its own, which the header Stripe-Account opens.
 import { StripeError } from './errors.mjs';
 import { IdempotencyKeys } from './idempotency.mjs';
+import { Ledger } from './ledger.mjs';
 import { createStore } from './store.mjs';
 
 // The app as the account of this id has it; the platform's own is the app itself.
 export function onAccount(app, id) {
   if (id === app.account.id) return app;
   if (app.store.accounts.get(id) === undefined) throw noAccess(app, id);
+  return scopeOf(app, id);
+}
+
+// The same whether or not the platform has access to it (still): money goes there all the same.
+export function scopeOf(app, id) {
+  if (id === app.account.id) return app;
   let scoped = app.connected.get(id);
   if (scoped === undefined) {
     const store = createStore();
     scoped = Object.create(app, {
       account: { get: () => app.store.accounts.get(id) },
+      accountId: { value: id },
       events: { value: app.events.on(id, store) },
       idempotencyKeys: { value: new IdempotencyKeys(app.clock) },
+      ledger: { value: new Ledger(app.clock, store.balance_transactions) },
       store: { value: store },
     });
     app.connected.set(id, scoped);
