@@ -12,20 +12,20 @@ export function onAccount(app, id) {
 }
 
 // The same whether or not the platform has access to it (still): money goes there all the same.
-export function scopeOf(app, id) {
-  if (id === app.account.id) return app;
-  let scoped = app.connected.get(id);
+export function scopeOf({ platform }, id) {
+  if (id === platform.accountId) return platform;
+  let scoped = platform.connected.get(id);
   if (scoped === undefined) {
     const store = createStore();
-    scoped = Object.create(app, {
-      account: { get: () => app.store.accounts.get(id) },
+    scoped = Object.create(platform, {
+      account: { get: () => platform.store.accounts.get(id) },
       accountId: { value: id },
-      events: { value: app.events.on(id, store) },
-      idempotencyKeys: { value: new IdempotencyKeys(app.clock) },
-      ledger: { value: new Ledger(app.clock, store.balance_transactions) },
+      events: { value: platform.events.on(id, store) },
+      idempotencyKeys: { value: new IdempotencyKeys(platform.clock) },
+      ledger: { value: new Ledger(platform.clock, store.balance_transactions) },
       store: { value: store },
     });
-    app.connected.set(id, scoped);
+    platform.connected.set(id, scoped);
   }
   return scoped;
 }

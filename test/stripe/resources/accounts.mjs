@@ -173,11 +173,11 @@ function update(app, call) {
 }
 
 // An account that is paid and was not known is taken to have been there long; others make their accounts up.
-export function knowAccount(app, id) {
-  if (id === app.accountId || app.store.accounts.get(id) !== undefined || app.connected.has(id)) return;
+export function knowAccount({ platform }, id) {
+  if (id === platform.accountId || platform.store.accounts.get(id) !== undefined || platform.connected.has(id)) return;
   const requested = { card_payments: { requested: true }, transfers: { requested: true } };
-  const made = addAccount(app, id, { type: 'express', capabilities: requested }, null);
-  app.store.accounts.put({ ...made, ...STATES.enabled(), capabilities: { card_payments: 'active', transfers: 'active' } });
+  const made = addAccount(platform, id, { type: 'express', capabilities: requested }, null);
+  platform.store.accounts.put({ ...made, ...STATES.enabled(), capabilities: { card_payments: 'active', transfers: 'active' } });
 }
 
 // Makes an account what `become` says; one that is not known is made for it, as if it had been there long.

@@ -68,10 +68,17 @@ export function openDispute(app, { amount, charge: chargeId, payment_intent: int
     livemode: false,
     metadata: {},
     payment_intent: charge.payment_intent,
-    payment_method_details: {
-      card: { brand: 'visa', case_type: isWarning(status) ? 'inquiry' : 'chargeback', network: 'visa', network_reason_code: '10.4' },
-      type: 'card',
-    },
+    ...(charge.payment_method_details.type === 'card' && {
+      payment_method_details: {
+        card: {
+          brand: charge.payment_method_details.card.brand,
+          case_type: isWarning(status) ? 'inquiry' : 'chargeback',
+          network: charge.payment_method_details.card.brand,
+          network_reason_code: '10.4',
+        },
+        type: 'card',
+      },
+    }),
     reason,
     status,
   };
@@ -110,8 +117,9 @@ export function moveDispute(app, dispute, become, call = null) {
   let after = { ...dispute, is_charge_refundable: isWarning(become) || become === 'won', status: become };
   if (become === 'won') after = book(app, after, 1, 'Chargeback reversal', 'dispute_reversal');
   if (become === 'needs_response') {
-    const { card } = dispute.payment_method_details;
-    after = withdraw(app, { ...after, payment_method_details: { card: { ...card, case_type: 'chargeback' }, type: 'card' } });
+    const { payment_method_details: details } = dispute;
+    if (details !== undefined) after.payment_method_details = { ...details, card: { ...details.card, case_type: 'chargeback' } };
+    after = withdraw(app, after);
   }
   app.store.disputes.put(after);
   if (isOpen(after)) app.events.emit('charge.dispute.updated', after, call, { status });

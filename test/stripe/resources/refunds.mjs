@@ -112,13 +112,14 @@ export function refund(app, charge, params, call = null) {
     source_transfer_reversal: null,
     status: pendingReason ? 'pending' : 'succeeded',
     transfer_reversal: null,
+    [feeCarried]: app === app.platform ? 0 : back.fee,
   };
   if (back.transfer !== null) {
     made.transfer_reversal = reverse(app, back.transfer, { amount: back.reversed, feeBack: back.fee, refund: id }, call).id;
   }
   if (back.fee > 0) refundFee(app.platform, back.from, { amount: back.fee, carried: back.transfer !== null || app !== app.platform }, call);
   // What waits for the balance has not been taken from it.
-  if (pendingReason !== 'insufficient_funds') made.balance_transaction = taken(app, made, back.direct);
+  if (pendingReason !== 'insufficient_funds') made.balance_transaction = taken(app, made);
   app.store.refunds.add(made, call?.idempotencyKey);
   const refunded = charge.amount_refunded + amount;
   const after = app.store.charges.put({
@@ -143,7 +144,6 @@ function comesBack(app, charge, amount, { refund_application_fee: withFee, rever
   const from = withFee ? app.platform.store.application_fees.get(charge.application_fee) : null;
   const fee = from === null ? 0 : Math.min(shareOf(from.amount, feeBefore, amount, charge.amount), from.amount - from.amount_refunded);
   return {
-    direct: app === app.platform ? 0 : fee,
     fee,
     from,
     returned: { fee: feeBefore + (from === null ? 0 : amount), transfer: before + (transfer === null ? 0 : amount) },
@@ -153,8 +153,11 @@ function comesBack(app, charge, amount, { refund_application_fee: withFee, rever
   };
 }
 
-// Takes a refund from the balance; `feeBack` of it is what the application fee of an account's own charge returns.
-function taken(app, { amount, charge: chargeId, currency, id }, feeBack = 0) {
+// What a refund of an account's own charge brings it of the application fee; not shown.
+const feeCarried = Symbol('feeCarried');
+
+// Takes a refund from the balance.
+function taken(app, { amount, charge: chargeId, currency, id, [feeCarried]: feeBack }) {
   const charge = app.store.charges.get(chargeId);
   return app.ledger.post({
     amount: -amount,
