@@ -17,7 +17,7 @@ run_relay() {
   read -r customer <"$build/customers"
   sql -c 'CREATE TABLE bench.customer (id text)' -c "\\copy bench.customer FROM '$build/customers'"
   # Limits that are never met, but counted.
-  sql -c "SELECT format('ALTER DATABASE relay SET %s = 10000', name) FROM pg_settings WHERE name IN ('dvnt_ticketing.stripe_rate', 'dvnt_ticketing.stripe_endpoint_rate')" | sql
+  sql -c "SELECT format('ALTER DATABASE relay SET %s = 10000;', name) FROM pg_settings WHERE name IN ('dvnt_ticketing.stripe_rate', 'dvnt_ticketing.stripe_endpoint_rate')" | sql
   clients=$relay_streams
   for ((round = 1; round <= rounds; round++)); do
     note "relay: round $round of $rounds"

@@ -224,6 +224,7 @@ run(void)
 		outbox_work(now);
 		doorbell_work(now);
 		database_work(now);
+		log_flush();
 		if (is_finished(now))
 			return;
 		wait_for_events();
@@ -275,6 +276,7 @@ main(int argc, char **argv)
 
 	read_options(argc, argv);
 	setrlimit(RLIMIT_CORE, &no_core);	/* a core would hold the key */
+	atexit(log_flush);
 	curl_global_init(CURL_GLOBAL_DEFAULT);
 	config_load();
 	init_signals();
