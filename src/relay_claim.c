@@ -19,6 +19,7 @@
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 
 #include "dvnt_ticketing.h"
@@ -80,14 +81,13 @@ KEPT_PLAN(pick_ready,
 KEPT_PLAN(set_aside,
 		  "UPDATE ticketing.stripe_requests SET state = $2, runnable = $3 IS NULL, run_at = coalesce($3, run_at) WHERE id = $1",
 		  UUIDOID, TEXTOID, TIMESTAMPTZOID);
+/* One token for all that a claim leases: what it fences is a lease of a row, and no row is leased twice in a claim. */
 KEPT_PLAN(lease,
-		  "WITH l AS ("
-		  "  UPDATE ticketing.stripe_requests r SET state = 'leased', attempts = r.attempts + 1, body = coalesce(r.body, b.body), lease_token = gen_random_uuid(), "
-		  "    leased_at = $3, lease_expires_at = $4, first_sent_at = coalesce(r.first_sent_at, $3) "
-		  "  FROM unnest($1, $2) b (id, body) WHERE r.id = b.id "
-		  "  RETURNING r.id, r.lease_token, r.method, r.path, r.body, r.stripe_account, r.api_version, r.idempotency_key::text AS key, r.attempts, r.kind, r.endpoint, r.lane, r.seq) "
-		  "SELECT id, lease_token, method, path, body, stripe_account, api_version, key, attempts, kind, endpoint, kind <> ALL ($5) FROM l ORDER BY lane, seq",
-		  UUIDARRAYOID, TEXTARRAYOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTARRAYOID);
+		  "UPDATE ticketing.stripe_requests r SET state = 'leased', attempts = r.attempts + 1, body = coalesce(r.body, b.body), lease_token = $5, "
+		  "  leased_at = $3, lease_expires_at = $4, first_sent_at = coalesce(r.first_sent_at, $3) "
+		  "FROM unnest($1, $2) WITH ORDINALITY b (id, body, number) WHERE r.id = b.id "
+		  "RETURNING r.id, r.lease_token, r.method, r.path, r.body, r.stripe_account, r.api_version, r.idempotency_key::text, r.attempts, r.kind, r.endpoint, r.kind <> ALL ($6), b.number",
+		  UUIDARRAYOID, TEXTARRAYOID, TIMESTAMPTZOID, TIMESTAMPTZOID, UUIDOID, TEXTARRAYOID);
 KEPT_PLAN(next_due,
 		  "SELECT run_at FROM ticketing.stripe_requests WHERE state = 'ready' AND NOT runnable AND run_at < 'infinity' AND run_at > $1 ORDER BY run_at LIMIT 1",
 		  TIMESTAMPTZOID);
@@ -316,11 +316,16 @@ take_candidates(Claim *claim)
 	}
 }
 
-/* Leases what was taken; the rows are the claim's result. */
+/* Leases what was taken; the rows are the claim's result, in the order in which they were taken. */
 static void
 lease_taken(FunctionCallInfo fcinfo, const Claim *claim, TimestampTz end)
 {
-	Datum		values[5];
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	int			columns = result->setDesc->natts;
+	Datum	   *row_values = palloc(sizeof(Datum) * (columns + 1));
+	bool	   *row_nulls = palloc(sizeof(bool) * (columns + 1));
+	uint64	   *rows = palloc(sizeof(uint64) * (claim->count + 1));
+	Datum		values[6];
 
 	if (claim->count == 0)
 		return;
@@ -328,9 +333,17 @@ lease_taken(FunctionCallInfo fcinfo, const Claim *claim, TimestampTz end)
 	values[1] = array_with_nulls(claim->bodies, claim->no_body, claim->count, TEXTOID);
 	values[2] = TimestampTzGetDatum(claim->now);
 	values[3] = TimestampTzGetDatum(end);
-	values[4] = kinds_stored_together();
-	run_latest(&lease, values, NULL);
-	rows_to_result(fcinfo);
+	values[4] = DirectFunctionCall1(gen_random_uuid, (Datum) 0);
+	values[5] = kinds_stored_together();
+	if (run_latest(&lease, values, NULL) != claim->count)
+		elog(ERROR, "what was picked could not be leased");
+	for (int row = 0; row < claim->count; row++)
+		rows[DatumGetInt64(row_datum(row, columns + 1)) - 1] = row;
+	for (int i = 0; i < claim->count; i++)
+	{
+		heap_deform_tuple(SPI_tuptable->vals[rows[i]], SPI_tuptable->tupdesc, row_values, row_nulls);
+		tuplestore_putvalues(result->setResult, result->setDesc, row_values, row_nulls);
+	}
 }
 
 /* What relay_pause will say. */

@@ -21,11 +21,20 @@
 
 #include "relay.h"
 
+#define BATCHES			2		/* under way at once: the database need not wait for the next */
+
 static int	wanted;				/* rows that the claim under way may return */
 static int	claimed;			/* and those that it did */
 static int	doubtful;			/* answers being stored that may stop the relay */
-static Call *batch[MAX_CONCURRENCY];	/* answers being stored together */
-static int	batch_count;
+
+/* Answers being stored together. */
+typedef struct Batch
+{
+	Call	   *calls[MAX_CONCURRENCY];
+	int			count;
+} Batch;
+
+static Batch batches[BATCHES];
 
 /* Start the line of a call. */
 static void
@@ -172,19 +181,31 @@ add_text(Buffer *array, const char *element)
 	buffer_puts(array, element);
 }
 
-/* Told what became of the answers that were stored together. */
-static void
-batch_done(PGresult *result, Call *unused)
+/* The batch that begins with a call; with NULL, one that is not under way, or NULL. */
+static Batch *
+find_batch(const Call *first)
 {
-	int			count = batch_count;
+	for (int i = 0; i < BATCHES; i++)
+	{
+		if (first ? batches[i].count > 0 && batches[i].calls[0] == first : batches[i].count == 0)
+			return &batches[i];
+	}
+	return NULL;
+}
+
+/* Told what became of the answers of the batch that begins with this one. */
+static void
+batch_done(PGresult *result, Call *first)
+{
+	Batch	   *batch = find_batch(first);
+	int			count = batch->count;
 	bool		told = result && PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == count;
 	const char *error = result ? PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY) : "the connection was lost";
 
-	(void) unused;
-	batch_count = 0;
+	batch->count = 0;
 	for (int i = 0; i < count; i++)
 	{
-		Call	   *call = batch[i];
+		Call	   *call = batch->calls[i];
 
 		if (!told)
 		{
@@ -207,7 +228,7 @@ batch_done(PGresult *result, Call *unused)
 
 /* Send answers to be stored together. */
 static void
-store_batch(void)
+store_batch(const Batch *batch)
 {
 	Buffer		ids = {0};
 	Buffer		lease_tokens = {0};
@@ -215,11 +236,11 @@ store_batch(void)
 	Buffer		headers = {0};
 	Buffer		bodies = {0};
 
-	begin_array(&headers, JSONB_OID, batch_count);
-	begin_array(&bodies, BYTEA_OID, batch_count);
-	for (int i = 0; i < batch_count; i++)
+	begin_array(&headers, JSONB_OID, batch->count);
+	begin_array(&bodies, BYTEA_OID, batch->count);
+	for (int i = 0; i < batch->count; i++)
 	{
-		Call	   *call = batch[i];
+		Call	   *call = batch->calls[i];
 		char		status[16];
 
 		snprintf(status, sizeof(status), "%d", call->status);
@@ -244,7 +265,7 @@ store_batch(void)
 					  BINARY_PARAMETER(headers.data, headers.length),
 					  BINARY_PARAMETER(bodies.data, bodies.length)
 				  },
-				  batch_done, NULL);
+				  batch_done, batch->calls[0]);
 	doorbell_ring();
 	buffer_wipe(&ids);
 	buffer_wipe(&lease_tokens);
@@ -340,11 +361,23 @@ outbox_claim(int rows)
 	database_send(STATEMENT_PAUSE, NULL, pause_done, NULL);
 }
 
+/* Whether so many answers may be sent to be stored together: one batch at any time, another one if it is worth it. */
+static bool
+may_send_batch(int answers)
+{
+	int			under_way = 0;
+
+	for (int i = 0; i < BATCHES; i++)
+		under_way += batches[i].count > 0;
+	return answers > 0 && (under_way == 0 || (under_way < BATCHES && answers >= config.concurrency / 8));
+}
+
 /* Store the answers that are there. */
 void
 outbox_work(msec_t now)
 {
-	bool		storing = batch_count > 0;
+	Call	   *sociable[MAX_CONCURRENCY];
+	int			count = 0;
 
 	if (!arming_done())
 		return;
@@ -353,13 +386,19 @@ outbox_work(msec_t now)
 	{
 		if (now < call->store_at)
 			continue;
-		if (!is_sociable(call))
+		if (is_sociable(call))
+			sociable[count++] = call;
+		else
 			store(call);
-		else if (!storing)
-			batch[batch_count++] = call;
 	}
-	if (!storing && batch_count > 0)
-		store_batch();
+	if (may_send_batch(count))
+	{
+		Batch	   *batch = find_batch(NULL);
+
+		memcpy(batch->calls, sociable, sizeof(Call *) * (size_t) count);
+		batch->count = count;
+		store_batch(batch);
+	}
 }
 
 /* Whether rows must not be claimed yet. */
@@ -380,8 +419,8 @@ outbox_due(void)
 	for (Call *call = calls_next(NULL, CALL_ANSWERED); call;
 		 call = calls_next(call, CALL_ANSWERED))
 	{
-		/* what is to be stored with others waits for those before them */
-		if (call->store_at < due && (batch_count == 0 || !is_sociable(call)))
+		/* what is to be stored with others waits for those before them, or for more */
+		if (call->store_at < due && (!is_sociable(call) || may_send_batch(1)))
 			due = call->store_at;
 	}
 	return due;
