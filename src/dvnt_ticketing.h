@@ -230,6 +230,7 @@ extern JsonbValue *json_array_at(Jsonb *json, const char *key);
 extern char *json_string_at(Jsonb *json, const char *const *path, int depth);
 extern bool json_int_at(Jsonb *json, const char *const *path, int depth, int64 *value);
 extern bool json_bool_at(Jsonb *json, const char *const *path, int depth, bool *value);
+extern Jsonb *parse_json(const char *bytes, size_t length);
 extern Jsonb *parse_json_quietly(const char *bytes, size_t length);
 
 /* A path into a JSON document, as two arguments. */
@@ -658,6 +659,8 @@ typedef struct Handoff
 } Handoff;
 
 extern void apply_stripe_answer(const StripeAnswer *call);
+extern bool stored_together(const char *kind);
+extern Datum kinds_stored_together(void);
 extern char *answer_field(const StripeAnswer *call, const char *field);
 extern void keep_for_client(const StripeAnswer *call, const Handoff *handoff);
 extern uint64 forget_handoffs(TimestampTz now);
@@ -694,7 +697,7 @@ extern void account_created(const StripeAnswer *call);
 extern void account_answered(const StripeAnswer *call);
 extern void account_link_created(const StripeAnswer *call);
 
-/*-- relay.c --*/
+/*-- relay_complete.c --*/
 
 #define UNKNOWN_AFTER_SECONDS (23 * 3600.0) /* Stripe forgets idempotency keys after a day */
 

@@ -77,7 +77,8 @@ GRANT EXECUTE ON FUNCTION
   ticketing.relay_start(text, boolean, text),
   ticketing.relay_claim(integer, interval),
   ticketing.relay_pause(),
-  ticketing.relay_complete(uuid, uuid, integer, jsonb, bytea)
+  ticketing.relay_complete(uuid, uuid, integer, jsonb, bytea),
+  ticketing.relay_complete_many(uuid[], uuid[], integer[], jsonb[], bytea[])
 TO dvnt_ticketing_relay;
 GRANT EXECUTE ON FUNCTION
   ticketing.release_expired_holds(integer),
