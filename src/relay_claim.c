@@ -57,7 +57,7 @@ KEPT_PLAN(pick_ready,
 		  "         || CASE WHEN r.customer_of IS NULL THEN '{}' ELSE jsonb_build_object('customer', c.id) END "
 		  "         || CASE WHEN r.account_of IS NULL THEN '{}' ELSE jsonb_build_object('account', a.id) END "
 		  "         || CASE WHEN r.kind <> 'create_checkout_session' THEN '{}' ELSE jsonb_build_object('expires_at', $4) END "
-		  "         || CASE WHEN r.kind <> 'create_refund' THEN '{}' ELSE jsonb_build_object('metadata', coalesce(r.params -> 'metadata', '{}') || jsonb_build_object('request_id', r.id)) END, "
+		  "         || CASE WHEN r.kind NOT IN ('create_refund', 'create_reversal', 'create_transfer') THEN '{}' ELSE jsonb_build_object('metadata', coalesce(r.params -> 'metadata', '{}') || jsonb_build_object('request_id', r.id)) END, "
 		  "       (r.customer_of IS NOT NULL AND c.id IS NULL) OR (r.account_of IS NOT NULL AND a.id IS NULL) "
 		  "         OR EXISTS (SELECT FROM ticketing.stripe_requests w WHERE w.id = r.waits_for AND w.state = 'done' AND NOT w.applied), r.first_sent_at, "
 		  "       r.first_sent_at IS NULL AND r.lane = 1 AND r.kind LIKE 'create\\_%' AND r.order_id IS NOT NULL AND "
