@@ -12,7 +12,7 @@ BEGIN
   END IF;
   IF NOT EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_cron') THEN
     RAISE NOTICE 'pg_cron is not in database "%": no jobs were installed', current_database()
-      USING HINT = 'Holds expire and payments arrive all the same. To keep tables small and ticket_types.quantity_sold fresh, run ticketing.release_expired_holds(), sync_quantity_sold(), sweep_stripe() and prune() every minute from elsewhere.';
+      USING HINT = 'Holds expire and payments arrive all the same. To keep tables small and ticket_types.quantity_sold fresh, run ticketing.release_expired_holds(), sync_quantity_sold(), sweep_stripe(), refund_canceled_events() and prune() every minute from elsewhere.';
     RETURN;
   END IF;
   -- Seconds where pg_cron knows them.
@@ -23,6 +23,7 @@ BEGIN
     ('dvnt_ticketing: release expired holds', often, 'SELECT ticketing.release_expired_holds()'),
     ('dvnt_ticketing: roll up quantity_sold', often, 'SELECT ticketing.sync_quantity_sold()'),
     ('dvnt_ticketing: sweep stripe', often, 'SELECT ticketing.sweep_stripe()'),
+    ('dvnt_ticketing: refund canceled events', '* * * * *', 'SELECT ticketing.refund_canceled_events()'),
     ('dvnt_ticketing: prune', '*/5 * * * *', 'SELECT ticketing.prune()')) AS j (name, schedule, command)
   LOOP
     PERFORM cron.schedule_in_database(job.name, job.schedule, job.command, current_database(), 'dvnt_ticketing_cron');

@@ -32,6 +32,13 @@ GRANT EXECUTE ON FUNCTION
   ticketing.organizer_status(text),
   ticketing.refresh_organizer_status(text),
   ticketing.order_status(uuid, text),
+  ticketing.refund_order(uuid, text, uuid[], text, boolean, text),
+  ticketing.request_refund(uuid, text, uuid[], text, text, text),
+  ticketing.approve_refund(uuid, text, text, boolean),
+  ticketing.deny_refund(uuid, text, text),
+  ticketing.refund_requests(integer, text),
+  ticketing.save_refund_policy(integer, text, jsonb),
+  ticketing.cancel_event(integer, text),
   ticketing.stripe_webhook(bytea, text),
   ticketing.host_disputes(text),
   ticketing.host_payouts(text),
@@ -74,13 +81,15 @@ GRANT EXECUTE ON FUNCTION
   ticketing.relay_start(text, boolean, text),
   ticketing.relay_claim(integer, interval),
   ticketing.relay_pause(),
-  ticketing.relay_complete(uuid, uuid, integer, jsonb, bytea)
+  ticketing.relay_complete(uuid, uuid, integer, jsonb, bytea),
+  ticketing.relay_complete_many(uuid[], uuid[], integer[], jsonb[], bytea[])
 TO dvnt_ticketing_relay;
 GRANT EXECUTE ON FUNCTION
   ticketing.release_expired_holds(integer),
   ticketing.sync_quantity_sold(),
   ticketing.sweep_stripe(integer),
   ticketing.end_due_orders(integer),
+  ticketing.refund_canceled_events(integer),
   ticketing.prune(),
   ticketing.check_invariants()
 TO dvnt_ticketing_cron;
