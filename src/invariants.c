@@ -65,9 +65,10 @@ static KeptPlan checks[] = {
 		  "AND NOT EXISTS (SELECT FROM ticketing.order_payments p WHERE p.order_id = o.order_id AND p.payment_intent_id = o.payment_intent_id AND p.state = 'succeeded')"),
 	CHECK("order_projected", "'orders/' || o.order_id", "format('state %s, public status %s', o.state, coalesce(p.status, 'none'))",
 		  "FROM ticketing.orders o LEFT JOIN public.orders p ON p.id = o.order_id WHERE p.id IS NULL OR "
-		  "(o.state = 'paid' AND p.status NOT IN ('paid', 'disputed')) OR "
+		  "(o.dispute = 'open' AND p.status <> 'disputed') OR (o.dispute = 'lost' AND p.status <> 'refunded') OR "
+		  "(o.state = 'paid' AND coalesce(o.dispute, 'won') = 'won' AND p.status <> 'paid') OR "
 		  "(o.state IN ('awaiting_payment', 'processing', 'expiring', 'canceling', 'review') AND p.status <> 'payment_pending') OR "
-		  "(o.state IN ('expired', 'canceled') AND p.status <> 'payment_failed') OR (o.state = 'refunded' AND p.status <> 'refunded')"),
+		  "(o.state IN ('expired', 'canceled') AND p.status <> 'payment_failed') OR (o.state = 'refunded' AND coalesce(o.dispute, 'won') = 'won' AND p.status <> 'refunded')"),
 	CHECK("order_explained", "'orders/' || o.order_id", "format('state %s, log says %s', o.state, coalesce(l.to_state, 'nothing'))",
 		  "FROM ticketing.orders o LEFT JOIN LATERAL (SELECT to_state FROM ticketing.order_events e WHERE e.order_id = o.order_id ORDER BY id DESC LIMIT 1) l ON true "
 		  "WHERE l.to_state IS DISTINCT FROM o.state"),
