@@ -29,6 +29,7 @@ export function planOf(random) {
   const stolen = late && random(2) === 0;
   const valid = new Set(Array.from({ length: quantity }, (_, i) => i + 1));
   const pending = [];
+  const arrived = [];
   let refunds = 0;
   let dispute = null; // open, won, lost
   let disputes = 0;
@@ -53,7 +54,10 @@ export function planOf(random) {
     }
     if (kind < 6 && pending.length > 0) {
       const [refund] = pending.splice(random(pending.length), 1);
-      if (random(3) > 0) return [['settle', refund.number, 'succeeded']];
+      if (random(3) > 0) {
+        arrived.push(refund);
+        return [['settle', refund.number, 'succeeded']];
+      }
       // it fails, and is asked for once more
       if (!free) return [['settle', refund.number, 'failed']];
       pending.push({ number: refunds++, tickets: refund.tickets });
@@ -71,6 +75,12 @@ export function planOf(random) {
     if (kind < 10 && dispute === 'open') {
       dispute = random(2) === 0 ? 'won' : 'lost';
       return [['decide', dispute]];
+    }
+    if (kind === 9 && arrived.length > 0 && free) {
+      // days after it had arrived it has not
+      const [refund] = arrived.splice(random(arrived.length), 1);
+      pending.push({ number: refunds++, tickets: refund.tickets });
+      return [['settle', refund.number, 'failed'], ['refund', refund.tickets]];
     }
     if (kind === 10 && !duplicate && dispute === null) {
       duplicate = true;

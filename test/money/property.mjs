@@ -67,7 +67,10 @@ async function live(name, disorder) {
     const steps = some.map((life) => [life, life.plan.steps[life.step++]]);
     if (disorder) await catchUp(steps, pool, byIntent, random);
     await takeSteps(steps, pool, random);
-    for (const [, [kind]] of steps) counts[kind] = (counts[kind] ?? 0) + 1;
+    for (const [, [kind, , outcome]] of steps) {
+      const name = outcome === 'failed' ? 'fail' : kind;
+      counts[name] = (counts[name] ?? 0) + 1;
+    }
     if (disorder) await stir(pool, random);
     else await keepUp(pool);
     await noteRefunds(some);
@@ -253,5 +256,5 @@ async function checkMoney() {
     SELECT o.order_id, o.state FROM ticketing.orders o WHERE o.state IN ('paid', 'partially_refunded')
     AND (SELECT count(*) FROM ticketing.order_tickets k WHERE k.order_id = o.order_id) <> (SELECT sum(quantity) FROM ticketing.order_items i WHERE i.order_id = o.order_id)`));
   none('check_invariants finds nothing', await courier.rows('SELECT * FROM ticketing.check_invariants()'));
-  ok('refunds, failures, disputes and duplicates were among them', ['refund', 'settle', 'dashboard', 'dispute', 'decide', 'duplicate', 'late', 'decline'].every((kind) => counts[kind] > 0), JSON.stringify(counts));
+  ok('refunds, failures, disputes and duplicates were among them', ['refund', 'settle', 'fail', 'dashboard', 'dispute', 'decide', 'duplicate', 'late', 'decline'].every((kind) => counts[kind] > 0), JSON.stringify(counts));
 }
