@@ -470,15 +470,19 @@ refunds_before_payment(LockedOrder *order, const char *source, TimestampTz now)
 	settle_refunds(order, "refund_succeeded", source, NULL, now);
 }
 
-/* A refund has failed, perhaps after it had succeeded: the buyer has no money of it. Its tickets stay as they are until somebody decides. */
+/*
+ * A refund has failed, perhaps after it had succeeded: the buyer has no money of
+ * it. Its tickets stay as they are until somebody decides. made: Stripe had
+ * taken the money from the platform, and brought it again.
+ */
 static void
-refund_failed(LockedOrder *order, const Refund *refund, bool quietly, const char *source, const char *detail_json, TimestampTz now)
+refund_failed(LockedOrder *order, const Refund *refund, bool made, bool quietly, const char *source, const char *detail_json, TimestampTz now)
 {
 	Datum		id = UUIDPGetDatum(&refund->id);
 
 	run_latest(&mark_tickets_failed, &id, NULL);
-	if (strcmp(refund->state, "succeeded") == 0)
-		ledger_book(order, refund_source(refund), (const LedgerLine[]) {{LEDGER_REFUND_FAILURE, refund->amount_cents}}, 1, now);
+	if (made)
+		ledger_book(order, refund_source(refund), (const LedgerLine[]) {{LEDGER_REFUND, refund->amount_cents}, {LEDGER_REFUND_FAILURE, refund->amount_cents}}, 2, now);
 	if (!quietly)
 		record_finding("refund_failed", psprintf("orders/%s", uuid_text(&order->order_id)), detail_json, now);
 	if (is_duplicate(refund))
@@ -512,7 +516,7 @@ refund_says(LockedOrder *order, const Refund *refund, const char *stripe_refund_
 	if (strcmp(state, "succeeded") == 0)
 		refund_succeeded(order, refund, stripe_refund_id, source, detail_json, now);
 	else
-		refund_failed(order, refund, quietly, source, detail_json, now);
+		refund_failed(order, refund, stripe_refund_id != NULL && strcmp(failure, "canceled") != 0, quietly, source, detail_json, now);
 }
 
 /* A refund that we have not made. */
