@@ -1,6 +1,6 @@
 -- Disputes: tickets suspended, restored as they were, or void; what the bank takes and brings, and the organizer's part of it.
 \ir support/setup.sql
-SELECT plan(124);
+SELECT plan(130);
 
 CREATE TEMP TABLE shop AS SELECT make_event(make_host('disputes')) AS event;
 SELECT ticketing.relay_start('acct_platform', false, '') \g /dev/null
@@ -296,32 +296,31 @@ SELECT is(stands(id) || ', ' || seats_left(id), 'paid: void suspended void activ
 SELECT is(found('disputes/' || dispute_id(id)), NULL, 'which needs nobody') FROM meanwhile;
 CREATE TEMP TABLE freed AS SELECT paid_order('freed') AS id;
 SELECT hear(dispute(id, 'needs_response', taken(id)), 'created') FROM freed \g /dev/null
-SELECT ticketing.restore_ticket(ticket(id, 1), 'disputes') FROM freed \g /dev/null
-SELECT hear(dispute(id, 'lost', taken(id)), 'closed') FROM freed \g /dev/null
-SELECT is(stands(id) || ', ' || seats_left(id), 'refunded: void void, 5', 'what an operator let in is not paid for either') FROM freed;
+SELECT is(attempt(format('SELECT ticketing.restore_ticket(%L, ''disputes'')', ticket(id))), 'PT409 wrong_state', 'while the bank decides no operator lets anybody in') FROM freed;
+SELECT is(attempt(format('SELECT ticketing.refund_order(%L, ''disputes'')', id)), 'PT409 wrong_state', 'nor gives money back that is gone') FROM freed;
 -- A refund of a ticket before, whose money is not disputed any more.
 CREATE TEMP TABLE refunded AS SELECT paid_order('refunded') AS id;
-INSERT INTO ticketing.refunds (refund_id, order_id, event_id, payment_intent_id, reason, amount_cents, buyer_fee_cents, organizer_fee_cents, state, created_at, updated_at)
-SELECT '00000000-0000-0000-0000-00000000d15b', order_id, event_id, payment_intent_id, 'requested_by_customer', 2663, 163, 163, 'succeeded', now(), now() FROM ticketing.orders JOIN refunded ON id = order_id;
-INSERT INTO ticketing.refund_tickets SELECT '00000000-0000-0000-0000-00000000d15b', ticket(id, 1), 2663, 163, 163 FROM refunded;
-INSERT INTO ticketing.ledger SELECT k, '00000000-0000-0000-0000-00000000d15b', f, t, a, 'usd', event_id, order_id, payee_account, now() FROM ticketing.orders JOIN refunded ON id = order_id,
-  (VALUES ('refund', 'platform', 'buyer', 2663), ('reversal', 'organizer', 'platform', 2663), ('buyer_fee_refund', 'platform', 'organizer', 163), ('organizer_fee_refund', 'platform', 'organizer', 163)) v (k, f, t, a);
-SELECT ticketing.void_ticket(ticket(id, 1), 'disputes', 'refunded') FROM refunded \g /dev/null
+SELECT ticketing.refund_order(id, 'disputes', ARRAY[ticket(id, 1)]) FROM refunded \g /dev/null
+SELECT is(carry('create_refund', 200, '{"id": "re_before_dispute", "object": "refund", "status": "succeeded", "amount": 2663, "currency": "usd"}') || ': ' || stands(id), 'done: partially_refunded: refunded active', 'one is refunded') FROM refunded;
 SELECT hear(dispute(id, 'needs_response', taken(id, 2662), '{"amount": 2662}'), 'created') FROM refunded \g /dev/null
-SELECT is(stands(id) || ', ' || seats_left(id), 'disputed: void suspended, 4', 'the rest is disputed') FROM refunded;
+SELECT is(stands(id) || ', ' || seats_left(id), 'disputed: refunded suspended, 4', 'the rest is disputed') FROM refunded;
 SELECT hear(dispute(id, 'lost', taken(id, 2662), '{"amount": 2662}'), 'closed') FROM refunded \g /dev/null
-SELECT is(stands(id) || ', ' || seats_left(id), 'refunded: void void, 5', 'and lost: all that was left of the payment; no seat goes back twice') FROM refunded;
+SELECT is(stands(id) || ', ' || seats_left(id), 'refunded: refunded void, 5', 'and lost: all that was left of the payment; no seat goes back twice') FROM refunded;
+SELECT is(asked(id, 'create_reversal') ~ '"amount": 2662', true, 'never more than is left of the transfer is asked for') FROM refunded;
 SELECT carry('create_reversal', 200, '{"id": "trr_rest", "object": "transfer_reversal", "amount": 2662}') \g /dev/null
 SELECT is(balance(id, 'organizer') || ' ' || balance(id, 'buyer'), '0 0', 'the organizer gives back all that he had left, with all the fees that were left') FROM refunded;
-SELECT is(asked(id, 'create_reversal') ~ '"amount": 2662', true, 'never more than is left of the transfer') FROM refunded;
 -- A refund in flight keeps its ticket.
 CREATE TEMP TABLE in_flight AS SELECT paid_order('flight') AS id;
-SELECT ticketing.suspend_ticket(ticket(id, 1), 'disputes', 'refund') FROM in_flight \g /dev/null
-INSERT INTO ticketing.refunds (refund_id, order_id, event_id, payment_intent_id, reason, amount_cents, buyer_fee_cents, organizer_fee_cents, state, created_at, updated_at)
-SELECT '00000000-0000-0000-0000-00000000d15c', order_id, event_id, payment_intent_id, 'requested_by_customer', 2663, 163, 163, 'pending', now(), now() FROM ticketing.orders JOIN in_flight ON id = order_id;
-INSERT INTO ticketing.refund_tickets SELECT '00000000-0000-0000-0000-00000000d15c', ticket(id, 1), 2663, 163, 163 FROM in_flight;
-SELECT hear(dispute(id, 'needs_response', taken(id)), 'created'), hear(dispute(id, 'lost', taken(id)), 'closed') FROM in_flight \g /dev/null
-SELECT is(stands(id) || ', ' || seats_left(id), 'refunded: suspended void, 4', 'what a refund has suspended is the refund''s') FROM in_flight;
+SELECT ticketing.refund_order(id, 'disputes', ARRAY[ticket(id, 1)]) FROM in_flight \g /dev/null
+SELECT hear(dispute(id, 'needs_response', taken(id)), 'created') FROM in_flight \g /dev/null
+SELECT is((SELECT string_agg(reason, ', ' ORDER BY reason) FROM ticketing.suspended_tickets s JOIN ticketing.order_tickets k USING (ticket_id) WHERE k.order_id = in_flight.id), format('dispute %s, refund %s', dispute_id(id), (SELECT refund_id FROM ticketing.refunds r WHERE r.order_id = in_flight.id)), 'each is suspended by what came first') FROM in_flight;
+SELECT is(hear(dispute(id, 'lost', taken(id)), 'closed') || ': ' || stands(id) || ', ' || seats_left(id), 'applied fetched, done: refunded: suspended void, 4', 'what a refund has suspended is the refund''s') FROM in_flight;
+SELECT is(carry('create_refund', 200, '{"id": "re_in_dispute", "object": "refund", "status": "succeeded", "amount": 2663, "currency": "usd"}') || ': ' || stands(id) || ', ' || seats_left(id), 'done: refunded: refunded void, 5', 'which ends it, and gives the seat back') FROM in_flight;
+CREATE TEMP TABLE restored AS SELECT paid_order('restored') AS id;
+SELECT ticketing.refund_order(id, 'disputes', ARRAY[ticket(id, 1)]) FROM restored \g /dev/null
+SELECT hear(dispute(id, 'needs_response', taken(id)), 'created'), hear(dispute(id, 'won', brought(id)), 'closed') FROM restored \g /dev/null
+SELECT is(stands(id), 'paid: suspended active', 'won, it gives back only what it took') FROM restored;
+SELECT is_empty('SELECT broken_invariants()', 'refunds and disputes: all is well');
 
 -- ---- two disputes of one payment
 
