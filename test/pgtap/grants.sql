@@ -21,7 +21,7 @@ SELECT set_eq($$ SELECT callable('service_role') $$,
         'sync_checkins', 'undo_check_in', 'door_manifest', 'door_key', 'enrol_door_device', 'revoke_door_device', 'list_door_devices', 'save_door_settings', 'door_conflicts', 'door_progress',
         'reissue_ticket', 'transfer_ticket', 'void_ticket', 'suspend_ticket', 'restore_ticket', 'clock'],
   'service_role has the functions that edge functions call, and none of the relay''s, cron''s or owners''');
-SELECT set_eq($$ SELECT callable('dvnt_ticketing_relay') $$, ARRAY['relay_start', 'relay_claim', 'relay_pause', 'relay_complete'],
+SELECT set_eq($$ SELECT callable('dvnt_ticketing_relay') $$, ARRAY['relay_start', 'relay_claim', 'relay_pause', 'relay_complete', 'relay_complete_many'],
   'the relay can carry calls, not sell or refund by itself');
 SELECT set_eq($$ SELECT callable('dvnt_ticketing_cron') $$,
   ARRAY['release_expired_holds', 'sync_quantity_sold', 'sweep_stripe', 'end_due_orders', 'refund_canceled_events', 'prune', 'check_invariants'],

@@ -115,6 +115,7 @@ SELECT name, statement FROM world, facts CROSS JOIN LATERAL (VALUES
   ('rearm_relay', 'SELECT ticketing.rearm_relay(current_database(), ''send'')'),
   ('relay_pause', 'SELECT ticketing.relay_pause()'),
   ('relay_complete', 'SELECT ticketing.relay_complete(gen_random_uuid(), gen_random_uuid(), 200, ''{}'', ''{}'')'),
+  ('relay_complete_many', 'SELECT ticketing.relay_complete_many(''{}'', ''{}'', ''{}'', ''{}'', ''{}'')'),
   ('release_expired_holds', 'SELECT ticketing.release_expired_holds()'),
   ('sync_quantity_sold', 'SELECT ticketing.sync_quantity_sold()'),
   ('sweep_stripe', 'SELECT ticketing.sweep_stripe()'),
