@@ -23,7 +23,8 @@
 #include "dvnt_ticketing.h"
 
 #define PAGE_SIZE 100
-#define OVERLAP_SECONDS 3600.0	/* Stripe's clock is not ours, and it lists what it has booked a moment later */
+#define OVERLAP_SECONDS 3600.0	/* what Stripe lists later than it was booked */
+#define CLOCKS_DIFFER_SECONDS 300.0	/* Stripe's and ours, at most */
 
 KEPT_PLAN(lock_settlement, "SELECT pg_advisory_xact_lock(1685454860, 0)");
 /* From when on an account has bookings: a payment is not older than its order. A request that will never be answered is no listing. */
@@ -109,7 +110,7 @@ list_account(const Listing *listing, TimestampTz now)
 
 	answer_begin(&params);
 	answer_int(&params, "limit", PAGE_SIZE);
-	answer_raw(&params, "created", psprintf("{\"gte\": " INT64_FORMAT ", \"lte\": " INT64_FORMAT "}", from, unix_seconds(now)));
+	answer_raw(&params, "created", psprintf("{\"gte\": " INT64_FORMAT ", \"lte\": " INT64_FORMAT "}", from, unix_seconds(add_seconds(now, CLOCKS_DIFFER_SECONDS))));
 	answer_raw(&params, "expand", "[\"data.source\"]");
 	values[3] = UUIDPGetDatum(ask_for_page(listing->account, answer_end(&params), now));
 	run_latest(&begin_listing, values, NULL);
