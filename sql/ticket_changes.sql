@@ -38,10 +38,10 @@ CREATE FUNCTION ticketing.restore_ticket(ticket_id uuid, actor text) RETURNS jso
 LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'dvnt_restore_ticket';
 COMMENT ON FUNCTION ticketing.restore_ticket(uuid, text) IS
-'Brings a suspended ticket back as it was, scanned or not.
+'Brings a suspended ticket back as it was, scanned or not. Of an order whose refund failed this is the decision to let the buyer have his ticket.
 Arguments: ticket_id; actor, the host or an admin.
 Result: ticket_id, event_id, ticket_type_id, status.
-Errors: PT400 bad_request; PT403 not_allowed; PT404 not_found; PT409 wrong_state (not suspended, or changed by other code since); 40001, 55P03: ask again.';
+Errors: PT400 bad_request; PT403 not_allowed; PT404 not_found; PT409 wrong_state (not suspended; changed by other code since; or a refund or dispute is taking its payment back, with because); 40001, 55P03: ask again.';
 
 CREATE FUNCTION ticketing.backfill_payloads(max_rows integer DEFAULT 1000, after uuid DEFAULT NULL, OUT written integer, OUT skipped integer, OUT next uuid)
 LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp

@@ -230,6 +230,7 @@ extern JsonbValue *json_array_at(Jsonb *json, const char *key);
 extern char *json_string_at(Jsonb *json, const char *const *path, int depth);
 extern bool json_int_at(Jsonb *json, const char *const *path, int depth, int64 *value);
 extern bool json_bool_at(Jsonb *json, const char *const *path, int depth, bool *value);
+extern Jsonb *parse_json(const char *bytes, size_t length);
 extern Jsonb *parse_json_quietly(const char *bytes, size_t length);
 
 /* A path into a JSON document, as two arguments. */
@@ -509,7 +510,9 @@ extern void judge_settlement(TimestampTz now);
 /*-- refunds.c --*/
 
 extern void refund_payment(const LockedOrder *order, const char *payment_intent_id, const char *reason, TimestampTz now);
-extern bool fetch_refund(const char *stripe_refund_id, const char *payment_intent_id, pg_uuid_t *order_id, TimestampTz now);
+extern void settle_refunds(LockedOrder *order, const char *what, const char *source, const char *detail_json, TimestampTz now);
+extern void refunds_before_payment(LockedOrder *order, const char *source, TimestampTz now);
+extern bool hear_refund_event(Jsonb *object, bool is_charge, pg_uuid_t *order_id, TimestampTz now);
 
 /*-- organizers.c --*/
 
@@ -563,6 +566,7 @@ extern const char *judge_ticket_code(const char *code, TicketCode *parsed);
 /*-- ticket_seats.c --*/
 
 extern int	suspend_tickets(int32 event_id, Datum ticket_ids, const char *reason, const char *actor, Datum *suspended, TimestampTz now);
+extern bool try_end_tickets(int32 event_id, Datum ticket_ids, const char *status, const char *change, const char *actor, const char *reason, TimestampTz now);
 extern void end_tickets(int32 event_id, Datum ticket_ids, const char *status, const char *change, const char *actor, const char *reason, TimestampTz now);
 extern void restore_tickets(int32 event_id, Datum ticket_ids, const char *actor, TimestampTz now);
 
@@ -660,6 +664,8 @@ typedef struct Handoff
 } Handoff;
 
 extern void apply_stripe_answer(const StripeAnswer *call);
+extern bool stored_together(const char *kind);
+extern Datum kinds_stored_together(void);
 extern char *answer_field(const StripeAnswer *call, const char *field);
 extern void keep_for_client(const StripeAnswer *call, const Handoff *handoff);
 extern uint64 forget_handoffs(TimestampTz now);
@@ -671,6 +677,7 @@ extern void payment_cancel_failed(const StripeAnswer *call);
 extern void payment_fetch_failed(const StripeAnswer *call);
 extern void checkout_session_answered(const StripeAnswer *call);
 extern void refund_answered(const StripeAnswer *call);
+extern void refunds_listed(const StripeAnswer *call);
 extern void refund_creation_failed(const StripeAnswer *call);
 
 /*-- customers.c --*/
@@ -700,7 +707,7 @@ extern void account_link_created(const StripeAnswer *call);
 extern void balance_page_answered(const StripeAnswer *call);
 extern void balance_page_failed(const StripeAnswer *call);
 
-/*-- relay.c --*/
+/*-- relay_complete.c --*/
 
 #define UNKNOWN_AFTER_SECONDS (23 * 3600.0) /* Stripe forgets idempotency keys after a day */
 

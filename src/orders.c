@@ -47,7 +47,7 @@ KEPT_PLAN(lock_order_row,
 		  "FROM ticketing.orders o WHERE order_id = $1 FOR UPDATE",
 		  UUIDOID);
 KEPT_PLAN(set_state,
-		  "UPDATE ticketing.orders SET state = $2, updated_at = $3, due_at = $4, paid_at = CASE WHEN $2 = 'paid' THEN $3 ELSE paid_at END WHERE order_id = $1",
+		  "UPDATE ticketing.orders SET state = $2, updated_at = $3, due_at = $4, paid_at = CASE WHEN $2 = 'paid' THEN coalesce(paid_at, $3) ELSE paid_at END WHERE order_id = $1",
 		  UUIDOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID);
 KEPT_PLAN(set_dispute,
 		  "UPDATE ticketing.orders SET dispute = $2, updated_at = $3 WHERE order_id = $1", UUIDOID, TEXTOID, TIMESTAMPTZOID);
@@ -55,7 +55,7 @@ KEPT_PLAN(processing_limit,
 		  "SELECT least($2 + interval '7 days', coalesce(s.doors_open, e.start_date)) FROM public.events e LEFT JOIN ticketing.event_settings s ON s.event_id = e.id WHERE e.id = $1",
 		  INT4OID, TIMESTAMPTZOID);
 KEPT_PLAN(project_state,
-		  "UPDATE public.orders SET status = $2, updated_at = $3, paid_at = CASE WHEN $2 = 'paid' THEN $3 ELSE paid_at END, "
+		  "UPDATE public.orders SET status = $2, updated_at = $3, paid_at = CASE WHEN $2 = 'paid' THEN coalesce(paid_at, $3) ELSE paid_at END, "
 		  "  refunded_at = CASE WHEN $2 = 'refunded' THEN $3 ELSE refunded_at END "
 		  "WHERE id = $1 AND status IS DISTINCT FROM $2",
 		  UUIDOID, TEXTOID, TIMESTAMPTZOID);
@@ -337,12 +337,14 @@ find_order(const LockedOrder *order, const char *kind, const char *detail_json, 
  * and all the rest was done there.
  */
 static bool
-enter_state(LockedOrder *order, const char *source, const char *detail_json, TimestampTz due_at, TimestampTz now)
+enter_state(LockedOrder *order, OrderEvent event, const char *source, const char *detail_json, TimestampTz due_at, TimestampTz now)
 {
 	switch (order->state)
 	{
 		case ORDER_PAID:
-			become_paid(order, now);
+			/* it has its tickets from when it was paid */
+			if (event != ORDER_EVENT_RESTORED)
+				become_paid(order, now);
 			return false;
 		case ORDER_AWAITING_PAYMENT:
 			if (due_at <= now)
@@ -475,7 +477,7 @@ order_apply_locked(LockedOrder *order, OrderEvent event, const char *source, con
 	values[3] = TimestampTzGetDatum(due_at);
 	nulls[3] = due_at == DT_NOEND ? 'n' : ' ';
 	run_latest(&set_state, values, nulls);
-	if (!enter_state(order, source, detail_json, due_at, now))
+	if (!enter_state(order, event, source, detail_json, due_at, now))
 		project_order(order, now);
 	return order->state == ORDER_REVIEW ? ORDER_FOUND : ORDER_MOVED;
 }

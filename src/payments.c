@@ -22,13 +22,13 @@ KEPT_PLAN(know_payment,
 		  "INSERT INTO ticketing.order_payments (object_id, order_id, payment_intent_id, created_at, updated_at) VALUES ($1, $2, $3, $4, $4) ON CONFLICT DO NOTHING",
 		  TEXTOID, UUIDOID, TEXTOID, TIMESTAMPTZOID);
 KEPT_PLAN(find_payment,
-		  "SELECT order_id FROM ticketing.order_payments WHERE object_id = $1 OR payment_intent_id = $1", TEXTOID);
+		  "SELECT order_id FROM ticketing.order_payments WHERE object_id = $1 UNION ALL SELECT order_id FROM ticketing.order_payments WHERE payment_intent_id = $1 LIMIT 1", TEXTOID);
 KEPT_PLAN(tie_intent,
 		  "UPDATE ticketing.order_payments SET payment_intent_id = $2 WHERE object_id = $1 AND payment_intent_id IS DISTINCT FROM $2", TEXTOID, TEXTOID);
 /* Onwards only; money that has come has come, whatever was said before. */
 KEPT_PLAN(advance_payment,
 		  "UPDATE ticketing.order_payments p SET state = $2, updated_at = $3 FROM ticketing.order_payments was "
-		  "WHERE p.object_id = was.object_id AND (was.payment_intent_id = $1 OR was.object_id = $1) AND was.state NOT IN ('succeeded', $2) AND (was.state <> 'canceled' OR $2 = 'succeeded') "
+		  "WHERE p.object_id = was.object_id AND was.object_id = ANY (ARRAY(SELECT i.object_id FROM ticketing.order_payments i WHERE i.payment_intent_id = $1) || $1) AND was.state NOT IN ('succeeded', $2) AND (was.state <> 'canceled' OR $2 = 'succeeded') "
 		  "RETURNING p.object_id",
 		  TEXTOID, TEXTOID, TIMESTAMPTZOID);
 KEPT_PLAN(payment_state,
@@ -278,6 +278,8 @@ intent_succeeded(LockedOrder *order, const char *intent_id, Jsonb *intent, const
 	outcome = order_apply_locked(order, difference ? ORDER_EVENT_DIFFERS : ORDER_EVENT_SUCCEEDED, source, answer_end(&detail), now);
 	if (new_name)
 		project_objects(&order->order_id, intent_id, NULL, now);
+	if (order->state == ORDER_PAID)
+		refunds_before_payment(order, source, now);
 	return outcome;
 }
 

@@ -60,7 +60,8 @@ KEPT_PLAN(any_listing,
 KEPT_PLAN(store_page,
 		  "INSERT INTO ticketing.balance_transactions (id, account, type, category, source, cause, about, amount_cents, fee_cents, net_cents, currency, created, available_on, stored_at) "
 		  "SELECT t ->> 'id', $2, "
-		  "  CASE WHEN t ->> 'type' = 'adjustment' AND t ->> 'reporting_category' = 'refund_failure' THEN 'refund_failure' WHEN t ->> 'type' = 'payout_cancel' THEN 'payout_failure' ELSE t ->> 'type' END, "
+		  "  CASE WHEN t ->> 'type' = 'adjustment' AND t ->> 'reporting_category' = 'refund_failure' THEN 'refund_failure' "
+		  "    WHEN t ->> 'type' IN ('payout', 'payout_failure', 'payout_cancel') THEN CASE WHEN (t ->> 'amount')::bigint < 0 THEN 'payout' ELSE 'payout_failure' END ELSE t ->> 'type' END, "
 		  "  t ->> 'reporting_category', coalesce(s ->> 'id', t ->> 'source'), "
 		  "  CASE s ->> 'object' WHEN 'charge' THEN coalesce(s ->> 'source_transfer', s ->> 'payment_intent') WHEN 'transfer' THEN s ->> 'source_transaction' "
 		  "    WHEN 'application_fee' THEN coalesce(s ->> 'originating_transaction', s ->> 'charge') WHEN 'fee_refund' THEN s ->> 'fee' WHEN 'transfer_reversal' THEN s ->> 'transfer' "

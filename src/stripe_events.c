@@ -179,14 +179,14 @@ session_failed_event(const StripeEvent *event, TimestampTz now)
 	return about_payment(event, session_failed, now);
 }
 
-/* A refund is asked how it stands: its events may come in any order. */
+/* Refunds are asked how they stand: their events may come in any order. */
 static Settlement
 refund_event(const StripeEvent *event, TimestampTz now)
 {
 	Settlement	settlement = {.state = "applied", .reason = "fetched", .has_order = true};
 	bool		is_charge = strcmp(event->type, "charge.refunded") == 0;
 
-	if (!fetch_refund(is_charge ? NULL : event->object_id, json_string_at(event->object, JSON_PATH("payment_intent")), &settlement.order_id, now))
+	if (!hear_refund_event(event->object, is_charge, &settlement.order_id, now))
 		return ignored("not_ours");
 	return settlement;
 }

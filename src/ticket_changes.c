@@ -37,6 +37,12 @@ KEPT_PLAN(give_codes,
 KEPT_PLAN(log_change,
 		  "INSERT INTO ticketing.ticket_changes (ticket_id, event_id, change, actor, detail, changed_at) VALUES ($1, $2, $3, $4, $5, $6)",
 		  UUIDOID, INT4OID, TEXTOID, TEXTOID, JSONBOID, TIMESTAMPTZOID);
+KEPT_PLAN(claimed_back,
+		  "SELECT 'refund ' || r.refund_id FROM ticketing.refund_tickets r WHERE r.ticket_id = $1 AND NOT r.failed "
+		  "UNION ALL SELECT 'dispute ' || d.dispute_id FROM ticketing.dispute_tickets t JOIN ticketing.disputes d USING (dispute_id) WHERE t.ticket_id = $1 AND d.phase = 'open' LIMIT 1",
+		  UUIDOID);
+KEPT_PLAN(order_of_ticket,
+		  "SELECT order_id FROM ticketing.order_tickets WHERE ticket_id = $1", UUIDOID);
 KEPT_PLAN(status_of_ticket,
 		  "SELECT status FROM public.tickets WHERE id = $1", UUIDOID);
 KEPT_PLAN(next_tickets,
@@ -245,16 +251,28 @@ dvnt_transfer_ticket(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(result);
 }
 
-/* What void_ticket, suspend_ticket and restore_ticket begin with. Nothing of the event's stock changes shape until we have committed. */
+/*
+ * What void_ticket, suspend_ticket and restore_ticket begin with. The order that
+ * the ticket is of is locked, if order is not NULL and there is one. Nothing of
+ * the event's stock changes shape until we have committed.
+ */
 static char *
-begin_seat_change(FunctionCallInfo fcinfo, ChangedTicket *ticket)
+begin_seat_change(FunctionCallInfo fcinfo, ChangedTicket *ticket, LockedOrder *order)
 {
 	char	   *actor = text_argument(fcinfo, 1, "actor");
+	Datum		id;
 
 	require_argument(fcinfo, 0, "ticket_id");
 	begin_command();
 	read_ticket(fcinfo, ticket);
 	require_permission(ticket->event_id, actor, "admin");
+	id = UUIDPGetDatum(&ticket->id);
+	if (order != NULL && run_latest(&order_of_ticket, &id, NULL) > 0)
+	{
+		pg_uuid_t	order_id = *DatumGetUUIDP(row_datum(0, 1));
+
+		lock_order(&order_id, order);
+	}
 	lock_shape_shared(ticket->event_id);
 	return actor;
 }
@@ -289,11 +307,16 @@ dvnt_void_ticket(PG_FUNCTION_ARGS)
 {
 	ChangedTicket ticket;
 	char	   *reason = text_argument(fcinfo, 2, "reason");
-	char	   *actor = begin_seat_change(fcinfo, &ticket);
+	char	   *actor = begin_seat_change(fcinfo, &ticket, NULL);
 
 	if (!ticket.suspended)
 		require_valid(&ticket);
-	end_tickets(ticket.event_id, only_ticket(&ticket), "void", "voided", actor, reason, engine_now());
+	if (!try_end_tickets(ticket.event_id, only_ticket(&ticket), "void", "voided", actor, reason, engine_now()))
+	{
+		ticket.suspended = false;
+		lock_changed_ticket(&ticket);
+		refuse(WRONG_STATE, ticket_figure(&ticket), NULL, "ticket %s was changed meanwhile", uuid_text(&ticket.id));
+	}
 	PG_RETURN_DATUM(end_seat_change(&ticket, "void"));
 }
 
@@ -305,7 +328,7 @@ dvnt_suspend_ticket(PG_FUNCTION_ARGS)
 {
 	ChangedTicket ticket;
 	char	   *reason = text_argument(fcinfo, 2, "reason");
-	char	   *actor = begin_seat_change(fcinfo, &ticket);
+	char	   *actor = begin_seat_change(fcinfo, &ticket, NULL);
 
 	if (ticket.suspended)
 		refuse(ALREADY_DONE, ticket_figure(&ticket), NULL, "ticket %s is suspended", uuid_text(&ticket.id));
@@ -322,14 +345,22 @@ Datum
 dvnt_restore_ticket(PG_FUNCTION_ARGS)
 {
 	ChangedTicket ticket;
-	char	   *actor = begin_seat_change(fcinfo, &ticket);
+	LockedOrder order = {0};
+	char	   *actor = begin_seat_change(fcinfo, &ticket, &order);
 	Datum		id = UUIDPGetDatum(&ticket.id);
+	TimestampTz now = engine_now();
 
 	if (!ticket.suspended)
 		refuse(WRONG_STATE, ticket_figure(&ticket), NULL, "ticket %s is not suspended", uuid_text(&ticket.id));
+	if (run_latest(&claimed_back, &id, NULL) > 0)
+		refuse(WRONG_STATE, psprintf("%s, \"because\": \"%s\"", ticket_figure(&ticket), row_text(0, 1)),
+			   "It becomes refunded or void, or valid again, when Stripe says how that ended.",
+			   "the payment of ticket %s is being taken back", uuid_text(&ticket.id));
 	if (ticket.status == NULL || strcmp(ticket.status, "void") != 0)
 		refuse(WRONG_STATE, ticket_figure(&ticket), NULL, "ticket %s was changed since it was suspended", uuid_text(&ticket.id));
-	restore_tickets(ticket.event_id, only_ticket(&ticket), actor, engine_now());
+	restore_tickets(ticket.event_id, only_ticket(&ticket), actor, now);
+	if (order.state == ORDER_REFUND_FAILED)
+		settle_refunds(&order, "restored", actor, NULL, now);
 	run_latest(&status_of_ticket, &id, NULL);
 	PG_RETURN_DATUM(end_seat_change(&ticket, row_text(0, 1)));
 }

@@ -30,7 +30,7 @@ CREATE TABLE IF NOT EXISTS ticketing.balance_transactions (
 COMMENT ON TABLE ticketing.balance_transactions IS 'What Stripe has booked, as it lists it: the sum of net_cents of an account is its balance at Stripe.';
 COMMENT ON COLUMN ticketing.balance_transactions.id IS 'Stripe''s id, txn_…';
 COMMENT ON COLUMN ticketing.balance_transactions.account IS 'The organizer''s Stripe account, or platform.';
-COMMENT ON COLUMN ticketing.balance_transactions.type IS 'Stripe''s type; what Stripe calls an adjustment for a refund that failed is a refund_failure, payout_cancel a payout_failure.';
+COMMENT ON COLUMN ticketing.balance_transactions.type IS 'Stripe''s type; what Stripe calls an adjustment for a refund that failed is a refund_failure; of payouts, what leaves the account is a payout, what comes into it a payout_failure.';
 COMMENT ON COLUMN ticketing.balance_transactions.category IS 'Stripe''s reporting_category, which tells adjustments apart.';
 COMMENT ON COLUMN ticketing.balance_transactions.source IS 'Stripe''s id of what was booked: charge, transfer, refund, payout …';
 COMMENT ON COLUMN ticketing.balance_transactions.cause IS 'What that follows from: a charge from its PaymentIntent, a transfer from its charge, a reversal from its transfer, a payment to an organizer from its transfer.';

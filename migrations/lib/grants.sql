@@ -32,6 +32,13 @@ GRANT EXECUTE ON FUNCTION
   ticketing.organizer_status(text),
   ticketing.refresh_organizer_status(text),
   ticketing.order_status(uuid, text),
+  ticketing.refund_order(uuid, text, uuid[], text, boolean, text),
+  ticketing.request_refund(uuid, text, uuid[], text, text, text),
+  ticketing.approve_refund(uuid, text, text, boolean),
+  ticketing.deny_refund(uuid, text, text),
+  ticketing.refund_requests(integer, text),
+  ticketing.save_refund_policy(integer, text, jsonb),
+  ticketing.cancel_event(integer, text),
   ticketing.stripe_webhook(bytea, text),
   ticketing.verify_ticket(text),
   ticketing.is_genuine_ticket(text),
@@ -71,13 +78,15 @@ GRANT EXECUTE ON FUNCTION
   ticketing.relay_start(text, boolean, text),
   ticketing.relay_claim(integer, interval),
   ticketing.relay_pause(),
-  ticketing.relay_complete(uuid, uuid, integer, jsonb, bytea)
+  ticketing.relay_complete(uuid, uuid, integer, jsonb, bytea),
+  ticketing.relay_complete_many(uuid[], uuid[], integer[], jsonb[], bytea[])
 TO dvnt_ticketing_relay;
 GRANT EXECUTE ON FUNCTION
   ticketing.release_expired_holds(integer),
   ticketing.sync_quantity_sold(),
   ticketing.sweep_stripe(integer),
   ticketing.end_due_orders(integer),
+  ticketing.refund_canceled_events(integer),
   ticketing.prune(),
   ticketing.sync_event_financials(boolean),
   ticketing.enqueue_settlement(),

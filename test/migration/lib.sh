@@ -251,6 +251,9 @@ SELECT ticketing.release_expired_holds();
 SET ROLE service_role;
 SELECT ticketing.claim_free_tickets(:'day' || '-4', :event, jsonb_build_array(jsonb_build_object('ticket_type_id', :'free', 'quantity', 2)), 'claim') #>> '{tickets,0,qr_payload}' AS code \gset
 SELECT ticketing.check_in(:'code', :event, :'day' || '-host', 'door-1', gen_random_uuid());
+SELECT ticketing.claim_free_tickets(:'day' || '-8', :event, jsonb_build_array(jsonb_build_object('ticket_type_id', :'free', 'quantity', 1))) ->> 'order_id' AS unwanted \gset
+SELECT ticketing.request_refund(:'unwanted', :'day' || '-8') ->> 'refund_request_id' AS refund_request \gset
+SELECT ticketing.approve_refund(:'refund_request', :'day' || '-host');
 SELECT ticketing.check_in('no code', :event, :'day' || '-host');
 SELECT ticketing.add_co_organizer(:event, :'day' || '-host', :'day' || '-helper');
 SELECT ticketing.create_payment_intent(:'day' || '-5', :event, jsonb_build_array(jsonb_build_object('ticket_type_id', :'paid', 'quantity', 2)), mobile_api_version => '2024-06-20');
@@ -271,7 +274,12 @@ SELECT ticketing.suspend_ticket(id, :'day' || '-host', 'a test') FROM (SELECT id
 INSERT INTO public.events (host_id, title) VALUES (:'day' || '-host', :'day' || ' annex') RETURNING id AS annex \gset
 SELECT ticketing.save_door_settings(:annex, :'day' || '-host', '{"gates": {"north": null}}');
 INSERT INTO ticketing.findings (kind, entity, detail) VALUES ('test', :'day', '{}');
-INSERT INTO ticketing.refunds SELECT gen_random_uuid(), order_id, event_id, 'pi_refund_' || :'day', 'duplicate', 'succeeded', gen_random_uuid(), 're_' || :'day', NULL, now(), now() FROM ticketing.orders WHERE user_id = :'day' || '-6';
+INSERT INTO ticketing.disputes (dispute_id, order_id, event_id, payment_intent_id, amount_cents, currency, status, phase, created_at, updated_at)
+SELECT 'dp_' || :'day', order_id, event_id, payment_intent_id, 0, 'usd', 'warning_closed', 'closed', now(), now() FROM ticketing.orders WHERE user_id = :'day' || '-5';
+INSERT INTO ticketing.dispute_tickets SELECT 'dp_' || :'day', gen_random_uuid();
+INSERT INTO ticketing.payouts (payout_id, payee_account, host_id, amount_cents, currency, status, created_at, updated_at)
+VALUES ('po_' || :'day', 'acct_' || :'day', :'day' || '-host', 1, 'usd', 'pending', now(), now());
+INSERT INTO ticketing.payout_events VALUES ('po_' || :'day', :event, 1, gen_random_uuid());
 INSERT INTO ticketing.superseded_codes VALUES (encode(sha256(:'day'), 'hex'), gen_random_uuid(), :event, now());
 SQL
 }

@@ -15,6 +15,7 @@ SELECT set_eq($$ SELECT callable('authenticated') $$, ARRAY['availability', 'quo
   'authenticated may besides ask what it may do itself, for policies: commands go through edge functions, which have verified the session');
 SELECT set_eq($$ SELECT callable('service_role') $$,
   ARRAY['hold_tickets', 'extend_hold', 'release_hold', 'availability', 'quote', 'claim_free_tickets', 'create_payment_intent', 'create_checkout_session', 'cancel_order', 'await_stripe', 'setup_payment_method', 'payment_methods', 'set_default_payment_method', 'remove_payment_method', 'connect_onboarding', 'organizer_status', 'refresh_organizer_status', 'order_status',
+        'refund_order', 'request_refund', 'approve_refund', 'deny_refund', 'refund_requests', 'save_refund_policy', 'cancel_event',
         'stripe_webhook', 'verify_ticket', 'is_genuine_ticket', 'ticket_qr_svg', 'ticket_qr_text', 'check_in', 'has_event_permission',
         'add_co_organizer', 'accept_co_organizer', 'update_co_organizer', 'remove_co_organizer', 'list_co_organizers',
         'sync_checkins', 'undo_check_in', 'door_manifest', 'door_key', 'enrol_door_device', 'revoke_door_device', 'list_door_devices', 'save_door_settings', 'door_conflicts', 'door_progress',
@@ -23,7 +24,7 @@ SELECT set_eq($$ SELECT callable('service_role') $$,
 SELECT set_eq($$ SELECT callable('dvnt_ticketing_relay') $$, ARRAY['relay_start', 'relay_claim', 'relay_pause', 'relay_complete'],
   'the relay can carry calls, not sell or refund by itself');
 SELECT set_eq($$ SELECT callable('dvnt_ticketing_cron') $$,
-  ARRAY['release_expired_holds', 'sync_quantity_sold', 'sweep_stripe', 'end_due_orders', 'prune', 'check_invariants'],
+  ARRAY['release_expired_holds', 'sync_quantity_sold', 'sweep_stripe', 'end_due_orders', 'refund_canceled_events', 'prune', 'check_invariants'],
   'cron has its chores alone');
 SELECT is_empty($$
   SELECT rolname FROM pg_roles WHERE NOT rolsuper AND rolname <> 'dvnt_ticketing_owner'
@@ -63,7 +64,9 @@ SELECT set_eq($$
   WHERE a.grantee = 'dvnt_ticketing_owner'::regrole AND c.relnamespace = 'public'::regnamespace $$,
   ARRAY['events SELECT', 'organizer_accounts SELECT', 'ticket_types SELECT', 'tickets SELECT', 'tickets INSERT',
         'orders SELECT', 'orders INSERT', 'orders UPDATE', 'order_timeline SELECT', 'order_timeline INSERT',
-        'stripe_customers SELECT', 'stripe_customers INSERT', 'stripe_events SELECT', 'stripe_events INSERT'],
+        'stripe_customers SELECT', 'stripe_customers INSERT', 'stripe_events SELECT', 'stripe_events INSERT',
+        'refund_requests SELECT', 'refund_requests INSERT', 'refund_requests UPDATE', 'payouts SELECT', 'payouts INSERT', 'payouts UPDATE',
+        'event_financials SELECT', 'event_financials INSERT', 'event_financials UPDATE'],
   'on whole tables of public the owner has these rights and no others: the engine cannot delete there, nor change an event, a price or an account');
 SELECT set_eq($$
   SELECT c.relname || '.' || t.attname || ' ' || a.privilege_type FROM pg_class c JOIN pg_attribute t ON t.attrelid = c.oid CROSS JOIN LATERAL aclexplode(t.attacl) a
@@ -77,7 +80,7 @@ SELECT set_eq($$
   'and on single columns these: it cannot move a ticket to another event or tier, nor change its price');
 SELECT is_empty($$
   SELECT c.relname, p.privilege FROM pg_class c CROSS JOIN unnest(ARRAY['INSERT', 'UPDATE', 'DELETE', 'TRUNCATE']) p (privilege)
-  WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' AND c.relname IN ('events', 'organizer_accounts', 'organizer_branding', 'payouts', 'event_financials', 'refund_requests')
+  WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' AND c.relname IN ('events', 'organizer_accounts', 'organizer_branding')
     AND has_table_privilege('dvnt_ticketing_owner', c.oid, p.privilege) $$,
   'nothing comes to it through PUBLIC or a role either');
 SELECT is_empty($$ SELECT rolname FROM pg_roles WHERE rolname LIKE 'dvnt\_ticketing\_%' AND has_schema_privilege(oid, 'public', 'CREATE') $$,

@@ -39,6 +39,13 @@ CREATE FUNCTION a_suspended_ticket(event integer, tier uuid) RETURNS uuid LANGUA
 $$ SELECT (ticketing.suspend_ticket(a_ticket(event, tier), 'roles_host', 'x') ->> 'ticket_id')::uuid $$;
 SELECT ticketing.enrol_door_device(event, 'roles_host', 'd1') FROM world \g /dev/null
 
+-- Orders of a free ticket: given back, asked to be, and an event that is about to be canceled, whoever asks.
+CREATE FUNCTION an_order(event integer, tier uuid) RETURNS uuid LANGUAGE sql SECURITY DEFINER AS
+$$ SELECT (ticketing.claim_free_tickets('roles_asker', event, items(tier, 1)) ->> 'order_id')::uuid $$;
+CREATE FUNCTION a_request(event integer, tier uuid) RETURNS uuid LANGUAGE sql SECURITY DEFINER AS
+$$ SELECT (ticketing.request_refund(an_order(event, tier), 'roles_asker') ->> 'refund_request_id')::uuid $$;
+CREATE FUNCTION another_event() RETURNS integer LANGUAGE sql SECURITY DEFINER AS $$ SELECT make_event('roles_host') $$;
+
 -- A user whom Stripe knows.
 INSERT INTO public.stripe_customers (user_id, stripe_customer_id) VALUES ('roles_saver', 'cus_roles');
 
@@ -62,6 +69,14 @@ SELECT name, statement FROM world, facts CROSS JOIN LATERAL (VALUES
   ('order_status', format('SELECT ticketing.order_status(%L, %L)', free_order, 'roles_buyer')),
   ('create_checkout_session', format('SELECT ticketing.create_checkout_session(%L, %s, %L, success_url => ''https://example.com/'')', 'roles_other', event, items(paid, 1))),
   ('cancel_order', format('SELECT ticketing.cancel_order((ticketing.create_payment_intent(%L, %s, %L) ->> ''order_id'')::uuid, %1$L)', 'roles_other', event, items(paid, 1))),
+  ('refund_order', format('SELECT ticketing.refund_order(id, ''roles_host'') FROM an_order(%s, %L) id', event, free)),
+  ('request_refund', format('SELECT ticketing.request_refund(id, ''roles_asker'') FROM an_order(%s, %L) id', event, free)),
+  ('approve_refund', format('SELECT ticketing.approve_refund(id, ''roles_host'') FROM a_request(%s, %L) id', event, free)),
+  ('deny_refund', format('SELECT ticketing.deny_refund(id, ''roles_host'') FROM a_request(%s, %L) id', event, free)),
+  ('refund_requests', format('SELECT * FROM ticketing.refund_requests(%s, ''roles_host'')', event)),
+  ('save_refund_policy', format('SELECT ticketing.save_refund_policy(%s, ''roles_host'', ''{}'')', event)),
+  ('cancel_event', 'SELECT ticketing.cancel_event(event, ''roles_host'') FROM another_event() event'),
+  ('refund_canceled_events', 'SELECT ticketing.refund_canceled_events()'),
   ('order_transitions', 'SELECT * FROM ticketing.order_transitions() LIMIT 1'),
   ('verify_ticket', format('SELECT * FROM ticketing.verify_ticket(%L)', payload)),
   ('is_genuine_ticket', format('SELECT ticketing.is_genuine_ticket(%L)', payload)),

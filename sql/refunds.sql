@@ -1,0 +1,9 @@
+CREATE FUNCTION ticketing.refund_order(order_id uuid, actor text, ticket_ids uuid[] DEFAULT NULL, reason text DEFAULT 'requested_by_customer', force boolean DEFAULT false, request_id text DEFAULT NULL) RETURNS jsonb
+LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'dvnt_refund_order';
+COMMENT ON FUNCTION ticketing.refund_order(uuid, text, uuid[], text, boolean, text) IS
+'Gives tickets of a paid order back. They are suspended at once; when Stripe says that the money is on its way they are refunded and their seats for sale. A ticket''s part is its price and its share of the buyer''s fee; never more than was paid is given back. The organizer''s part is taken back from his Stripe account; if it does not suffice, the buyer is refunded all the same and the organizer owes it. Free tickets are refunded at once, without Stripe. A refund that fails restores nothing by itself: order_state is refund_failed until somebody refunds again or restores the tickets.
+Arguments: order_id; actor, the host or an admin; ticket_ids, tickets of the order (NULL: all that are left; of an order in review: the whole payment); reason, requested_by_customer, fraudulent or other; force, also tickets that have been checked in; request_id, the same id and actor get the first answer again.
+Result: refund_id; order_id; state of the refund, requested or (free tickets) succeeded; order_state; amount_cents, what the buyer gets; currency; ticket_ids.
+Errors: PT400 bad_request; PT403 not_allowed; PT404 not_found (order, or a ticket that is not its); PT409 already_done (refunded, or about to be); PT409 wrong_state (not paid; checked in and not forced; the payment is disputed); PT409 request_id_reused; 40001, 40P01, 55P03: try again.
+Source: https://docs.stripe.com/api/refunds/create, https://docs.stripe.com/connect/destination-charges#issue-refunds.';
