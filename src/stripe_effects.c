@@ -96,6 +96,7 @@ static const struct
 	{"create_account_link", account_link_created, NULL},
 	{"get_account", account_answered, NULL},
 	{"list_created", listing_answered, listing_failed},
+	{"list_events", events_listed, event_listing_failed},
 };
 
 /* Applies the answer of a finished request, or what its failure means. */

@@ -86,8 +86,10 @@ GRANT EXECUTE ON FUNCTION
   ticketing.end_due_orders(integer),
   ticketing.refund_canceled_events(integer),
   ticketing.prune(),
+  ticketing.enqueue_reconciliation(),
+  ticketing.reconcile_orders(integer, double precision),
   ticketing.check_invariants()
 TO dvnt_ticketing_cron;
 -- Monitoring.
 GRANT USAGE ON SCHEMA ticketing TO pg_monitor;
-GRANT EXECUTE ON FUNCTION ticketing.relay_health() TO pg_monitor;
+GRANT EXECUTE ON FUNCTION ticketing.relay_health(), ticketing.reconciliation_report() TO pg_monitor;
