@@ -25,6 +25,7 @@
 
 #define LONGEST_REST_SECONDS 10.0
 #define RUNS_KEPT "100"
+#define LINES_OF_A_KIND "50"	/* in the report */
 
 /*
  * An open finding gets its new figures, and is resolved if it was repaired. A
@@ -189,7 +190,7 @@ dvnt_reconcile_orders(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/* The report, a statement; $1 and $2: kinds of findings and what a person can do about them, $3: now. */
+/* The report, a statement; of each kind some, the oldest first; $1 and $2: kinds of findings and what a person can do about them, $3: now. */
 KEPT_SURVEY(report,
 			"WITH f AS (SELECT f.*, coalesce(f.repair, a.advice, 'See the table of findings in docs/operations.md.') AS advice "
 			"  FROM ticketing.findings f LEFT JOIN unnest($1, $2) a (kind, advice) ON a.kind = f.kind), "
@@ -199,8 +200,9 @@ KEPT_SURVEY(report,
 			"  UNION ALL SELECT 1, 1, 'summary', coalesce((SELECT format('Orders were compared last at %s, in %s s: %s new findings, %s repaired, %s gone.', to_char(started_at, 'YYYY-MM-DD HH24:MI TZ'), "
 			"      round(extract(epoch FROM finished_at - started_at), 1), found, repaired, gone) FROM r), 'Orders have never been compared: call reconcile_orders.') "
 			"  UNION ALL SELECT 2, row_number() OVER (ORDER BY count(*) DESC, kind), 'open', format('%s: %s, since %s', replace(kind, '_', ' '), count(*), to_char(min(found_at), 'YYYY-MM-DD')) FROM f WHERE resolved_at IS NULL GROUP BY kind "
-			"  UNION ALL SELECT 3, row_number() OVER (ORDER BY kind, id), 'to do', format('%s, %s: %s %s', replace(kind, '_', ' '), entity, advice, detail) FROM f WHERE resolved_at IS NULL "
-			"  UNION ALL SELECT 4, row_number() OVER (ORDER BY kind, id), 'repaired', format('%s, %s, %s: %s', to_char(resolved_at, 'YYYY-MM-DD HH24:MI'), replace(kind, '_', ' '), entity, advice) FROM f WHERE repaired AND resolved_at > $3 - interval '7 days' "
+			"  UNION ALL SELECT 3, row_number() OVER (ORDER BY kind, id), 'to do', format('%s, %s: %s %s', replace(kind, '_', ' '), entity, advice, detail) "
+			"    FROM (SELECT f.*, row_number() OVER (PARTITION BY kind ORDER BY id) AS nth FROM f WHERE resolved_at IS NULL) f WHERE nth <= " LINES_OF_A_KIND " "
+			"  UNION ALL SELECT 4, row_number() OVER (ORDER BY kind, id), 'repaired', format('%s, %s, %s: %s', to_char(resolved_at, 'YYYY-MM-DD HH24:MI'), replace(kind, '_', ' '), entity, advice) FROM f WHERE repaired AND resolved_at > $3 - interval '7 days' AND id IN (SELECT k.id FROM f k WHERE k.repaired ORDER BY k.id DESC LIMIT " LINES_OF_A_KIND ") "
 			"  UNION ALL SELECT 5, row_number() OVER (ORDER BY seen_until), 'events read', format('%s: up to %s ago%s', CASE account WHEN '' THEN 'the platform' ELSE account END, date_trunc('second', $3 - seen_until), coalesce('; refused: ' || failure, '')) "
 			"    FROM ticketing.event_cursors WHERE account = '' OR failure IS NOT NULL OR seen_until < $3 - interval '1 day' "
 			"  UNION ALL SELECT 6, row_number() OVER (ORDER BY due_at), 'waiting orders', format('%s is %s; that was due %s ago', order_id, replace(state, '_', ' '), date_trunc('second', $3 - due_at)) "

@@ -258,7 +258,7 @@ look_again(Finding *finding, TimestampTz now)
 /* The kinds, in the order of their repairs. */
 const ReconcileKind reconcile_kinds[] = {
 	{"tickets_issued_twice", end_surplus, "Find out which tickets the buyer uses, and end the others with void_ticket."},
-	{"paid_without_tickets", issue_again, "Ask the buyer what was ordered and issue it as free tickets, or give the payment back at Stripe."},
+	{"paid_without_tickets", issue_again, "If the event is to come, ask the buyer what was ordered (detail says how many tickets the figures stand for, and of which tier, where only one has that price) and issue it as free tickets, or give the payment back at Stripe."},
 	{"stuck_pending", end_stuck, "See that a relay runs and that sweep_stripe is called."},
 	{"order_status_drift", show_again, "Find out who writes into public.orders."},
 	{"order_amount_drift", show_again, "Find out who writes into public.orders."},

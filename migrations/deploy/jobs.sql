@@ -25,7 +25,7 @@ BEGIN
     ('dvnt_ticketing: sweep stripe', often, 'SELECT ticketing.sweep_stripe()'),
     ('dvnt_ticketing: refund canceled events', '* * * * *', 'SELECT ticketing.refund_canceled_events()'),
     ('dvnt_ticketing: enqueue reconciliation', '* * * * *', 'SELECT ticketing.enqueue_reconciliation()'),
-    ('dvnt_ticketing: reconcile orders', '17 * * * *', 'SELECT count(*) FROM ticketing.reconcile_orders()'),
+    ('dvnt_ticketing: reconcile orders', '17 3 * * *', 'SELECT count(*) FROM ticketing.reconcile_orders()'),
     ('dvnt_ticketing: prune', '*/5 * * * *', 'SELECT ticketing.prune()')) AS j (name, schedule, command)
   LOOP
     PERFORM cron.schedule_in_database(job.name, job.schedule, job.command, current_database(), 'dvnt_ticketing_cron');
