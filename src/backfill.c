@@ -196,7 +196,7 @@ ask_for_page(const char *account, TimestampTz from, TimestampTz until, const cha
 	answer_begin(&params);
 	answer_int(&params, "limit", PAGE_SIZE);
 	answer_raw(&params, "created", psprintf("{\"gte\": " INT64_FORMAT ", \"lte\": " INT64_FORMAT "}", unix_seconds(from), unix_seconds(until)));
-	if (type_count <= MOST_TYPES)
+	if (types != NULL && type_count <= MOST_TYPES)
 		answer_raw(&params, "types", types);
 	if (after != NULL)
 		answer_text(&params, "starting_after", after);
