@@ -1,6 +1,6 @@
 -- Disputes: tickets suspended, restored as they were, or void; what the bank takes and brings, and the organizer's part of it.
 \ir support/setup.sql
-SELECT plan(130);
+SELECT plan(136);
 
 CREATE TEMP TABLE shop AS SELECT make_event(make_host('disputes')) AS event;
 SELECT ticketing.relay_start('acct_platform', false, '') \g /dev/null
@@ -282,6 +282,23 @@ SELECT is(found('disputes/' || dispute_id(id)), 'dispute_of_a_part', 'until a pe
 SELECT is(carry('create_reversal', 200, '{"id": "trr_part", "object": "transfer_reversal", "amount": 2663}') || ': ' || booked(id, 'dp_%'), 'done: buyer_fee_refund 163, organizer_fee_refund 163, reversal 2663', 'the organizer gives his part of it') FROM part;
 SELECT is_empty('SELECT broken_invariants()', 'a part: all is well');
 SELECT is(hear(dispute(id, 'won', taken(id, 2663), '{"amount": 2663}')) || ': ' || stands(id), 'applied fetched, done: paid: active active', 'won after all, they come back') FROM part;
+
+CREATE TEMP TABLE decided AS SELECT paid_order('decided') AS id;
+SELECT hear(dispute(id, 'lost', taken(id, 2663), '{"amount": 2663}'), 'closed') FROM decided \g /dev/null
+SELECT ticketing.void_ticket(ticket(id, 1), 'disputes', 'it was about this one') FROM decided \g /dev/null
+SELECT ticketing.sweep_stripe() \g /dev/null
+SELECT is(stands(id), 'disputed: void suspended', 'one ticket is decided about') FROM decided;
+SELECT ticketing.restore_ticket(ticket(id, 2), 'disputes') FROM decided \g /dev/null
+SELECT ticketing.sweep_stripe() \g /dev/null
+SELECT is(stands(id), 'paid: void active', 'then all are: the order is disputed no more') FROM decided;
+SELECT is(attempt(format('SELECT ticketing.refund_order(%L, ''disputes'', ARRAY[%L]::uuid[])', id, ticket(id, 2))), 'ok', 'and what is left can be given back') FROM decided;
+SELECT is((SELECT amount_cents FROM ticketing.refunds r WHERE r.order_id = decided.id), 2662, 'but no more than was not lost') FROM decided;
+CREATE TEMP TABLE none_left AS SELECT paid_order('none') AS id;
+SELECT hear(dispute(id, 'lost', taken(id, 2663), '{"amount": 2663}'), 'closed') FROM none_left \g /dev/null
+SELECT ticketing.void_ticket(ticket(id, n), 'disputes', 'none of them') FROM none_left, generate_series(1, 2) n \g /dev/null
+SELECT ticketing.sweep_stripe() \g /dev/null
+SELECT is(stands(id), 'refunded: void void', 'where none is left it was lost') FROM none_left;
+SELECT is_empty('SELECT broken_invariants()', 'decided: all is well');
 
 -- ---- what others did meanwhile
 
