@@ -502,6 +502,11 @@ extern bool ledger_book_payee(const char *payee_account, const char *currency, c
 							  const LedgerLine *lines, int count, TimestampTz now);
 extern void ledger_book_charge(const LockedOrder *order, const char *payment_intent_id, TimestampTz now);
 
+/*-- settlement_match.c --*/
+
+extern void match_balance_transactions(Datum ids, TimestampTz now);
+extern void judge_settlement(TimestampTz now);
+
 /*-- refunds.c --*/
 
 extern void refund_payment(const LockedOrder *order, const char *payment_intent_id, const char *reason, TimestampTz now);
@@ -716,6 +721,11 @@ extern void payee_left(const char *stripe_account_id, TimestampTz now);
 extern void account_created(const StripeAnswer *call);
 extern void account_answered(const StripeAnswer *call);
 extern void account_link_created(const StripeAnswer *call);
+
+/*-- settlement.c --*/
+
+extern void balance_page_answered(const StripeAnswer *call);
+extern void balance_page_failed(const StripeAnswer *call);
 
 /*-- relay_complete.c --*/
 

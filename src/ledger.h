@@ -26,6 +26,9 @@ typedef enum LedgerKind
 	LEDGER_RETRANSFER,			/* what was reversed goes to the organizer again */
 	LEDGER_PAYOUT,				/* an organizer was paid out */
 	LEDGER_PAYOUT_FAILURE,
+	LEDGER_PLATFORM_PAYOUT,		/* the platform was paid out */
+	LEDGER_PLATFORM_PAYOUT_FAILURE,
+	LEDGER_TOPUP,				/* the platform put money in */
 	LEDGER_ROUNDING_UP,			/* Stripe divided a fee otherwise than we: a cent more for the organizer */
 	LEDGER_ROUNDING_DOWN,
 	LEDGER_OPENING,				/* what was before us */

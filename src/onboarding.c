@@ -24,7 +24,7 @@ KEPT_PLAN(find_payee,
 		  "FROM ticketing.payees p WHERE p.host_id = $1",
 		  TEXTOID);
 KEPT_PLAN(open_account_request,
-		  "SELECT id FROM ticketing.stripe_requests WHERE kind = 'create_account' AND state IN ('ready', 'leased') AND user_id = $1",
+		  "SELECT id FROM ticketing.stripe_requests WHERE kind = 'create_account' AND state IN ('ready', 'leased', 'unknown') AND user_id = $1",
 		  TEXTOID);
 /* What a client has written there in the meantime is drift, and stays. */
 KEPT_PLAN(project_new_payee,

@@ -44,13 +44,14 @@ typedef struct Listing
 	bool		by_customer;
 	const char *parameters[3];	/* of the request, that list by the same */
 	bool		since;			/* only what was made since it was first sent */
-	const char *metadata;		/* the object's key that tells it from others: of its order, its user, or the request itself */
+	const char *metadata;		/* the object's key that tells it from others: of its order, its user or host, or the request itself */
 } Listing;
 
 static const Listing listings[] = {
 	{"create_customer", "/v1/customers", false, {"email"}, true, "user_id"},
 	{"create_payment_intent", "/v1/payment_intents", true, {NULL}, true, "order_id"},
 	{"create_checkout_session", "/v1/checkout/sessions", true, {NULL}, true, "order_id"},
+	{"create_account", "/v1/accounts", false, {NULL}, true, "host_id"},
 	{"create_refund", "/v1/refunds", false, {"payment_intent", "charge"}, false, "request_id"},
 	{"create_reversal", NULL, false, {NULL}, false, "request_id"},
 	{"create_transfer", "/v1/transfers", false, {"destination"}, true, "request_id"},
@@ -191,7 +192,7 @@ resolve_unknown_requests(TimestampTz now)
 static const char *
 expected_value(const Listing *listing, const StripeAnswer *request)
 {
-	if (strcmp(listing->metadata, "user_id") == 0)
+	if (strcmp(listing->metadata, "user_id") == 0 || strcmp(listing->metadata, "host_id") == 0)
 		return request->user_id;
 	if (strcmp(listing->metadata, "order_id") == 0)
 		return request->order_id ? uuid_text(request->order_id) : NULL;

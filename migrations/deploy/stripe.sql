@@ -67,7 +67,7 @@ CREATE INDEX IF NOT EXISTS stripe_requests_order ON ticketing.stripe_requests (o
 CREATE UNIQUE INDEX IF NOT EXISTS stripe_requests_open_customer ON ticketing.stripe_requests (user_id)
   WHERE kind = 'create_customer' AND state IN ('ready', 'leased', 'unknown');
 CREATE UNIQUE INDEX IF NOT EXISTS stripe_requests_open_account ON ticketing.stripe_requests (user_id)
-  WHERE kind = 'create_account' AND state IN ('ready', 'leased');
+  WHERE kind = 'create_account' AND state IN ('ready', 'leased', 'unknown');
 CREATE INDEX IF NOT EXISTS stripe_requests_unsent ON ticketing.stripe_requests (user_id, kind)
   WHERE kind IN ('list_payment_methods', 'get_account') AND state = 'ready' AND attempts = 0;
 

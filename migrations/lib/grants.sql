@@ -64,6 +64,7 @@ GRANT EXECUTE ON FUNCTION
   ticketing.void_ticket(uuid, text, text),
   ticketing.suspend_ticket(uuid, text, text),
   ticketing.restore_ticket(uuid, text),
+  ticketing.event_financials(integer, text),
   ticketing.has_event_permission(integer, text, text),
   ticketing.add_co_organizer(integer, text, text, text, jsonb),
   ticketing.accept_co_organizer(integer, text),
@@ -91,6 +92,9 @@ GRANT EXECUTE ON FUNCTION
   ticketing.end_due_orders(integer),
   ticketing.refund_canceled_events(integer),
   ticketing.prune(),
+  ticketing.sync_event_financials(boolean),
+  ticketing.enqueue_settlement(),
+  ticketing.settlement_report(date),
   ticketing.check_invariants()
 TO dvnt_ticketing_cron;
 -- Monitoring.
