@@ -535,6 +535,7 @@ extern bool hear_refund_event(Jsonb *object, bool is_charge, pg_uuid_t *order_id
 /*-- disputes.c --*/
 
 extern void fetch_dispute(const char *dispute_id, const pg_uuid_t *order_id, TimestampTz now);
+extern int	settle_decided_disputes(int max_orders, TimestampTz now);
 
 /*-- payouts.c --*/
 

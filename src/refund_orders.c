@@ -33,6 +33,7 @@ KEPT_PLAN(used_meanwhile,
 		  "SELECT ticket_id FROM ticketing.suspended_tickets WHERE ticket_id = ANY ($1) AND status_before = 'scanned' LIMIT 1", UUIDARRAYOID);
 KEPT_PLAN(left_to_refund,
 		  "SELECT o.total_cents - coalesce((SELECT sum(r.amount_cents) FROM ticketing.refunds r WHERE r.order_id = o.order_id AND r.reason <> 'duplicate' AND r.state <> 'failed'), 0) "
+		  "  - coalesce((SELECT sum(d.amount_cents) FROM ticketing.disputes d WHERE d.order_id = o.order_id AND d.payment_intent_id = o.payment_intent_id AND d.phase = 'lost'), 0) "
 		  "FROM ticketing.orders o WHERE o.order_id = $1",
 		  UUIDOID);
 KEPT_PLAN(insert_refund_tickets,
