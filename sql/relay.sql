@@ -57,7 +57,7 @@ LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'dvnt_relay_complete_many';
 COMMENT ON FUNCTION ticketing.relay_complete_many(uuid[], uuid[], integer[], jsonb[], bytea[]) IS
 'For the relay: stores several good answers and applies their effects, in one transaction. An effect that fails harms no other: its answer is stored all the same, and sweep_stripe tries again.
-Arguments: arrays of the same length, an element for each answer, as relay_complete takes them.
+Arguments: ids and lease_tokens, as claimed; statuses; headers; bodies: arrays of the same length, an element for each answer, as relay_complete takes it.
 Result: for each answer done, or alone: it is stored by relay_complete only, which every answer is that is not good, whose effect may lock what another''s does, or whose lease is not the caller''s any more.
 Errors: PT400 bad_request (an argument or an element is NULL, arrays differ in length); any other: store each by relay_complete.
 Source: https://docs.stripe.com/api/idempotent_requests.';

@@ -514,6 +514,14 @@ extern void settle_refunds(LockedOrder *order, const char *what, const char *sou
 extern void refunds_before_payment(LockedOrder *order, const char *source, TimestampTz now);
 extern bool hear_refund_event(Jsonb *object, bool is_charge, pg_uuid_t *order_id, TimestampTz now);
 
+/*-- disputes.c --*/
+
+extern void fetch_dispute(const char *dispute_id, const pg_uuid_t *order_id, TimestampTz now);
+
+/*-- payouts.c --*/
+
+extern void fetch_payout(const char *payout_id, const char *payee_account, TimestampTz now);
+
 /*-- organizers.c --*/
 
 extern bool is_permitted(int32 event_id, const char *actor, const char *permission);
@@ -679,6 +687,14 @@ extern void checkout_session_answered(const StripeAnswer *call);
 extern void refund_answered(const StripeAnswer *call);
 extern void refunds_listed(const StripeAnswer *call);
 extern void refund_creation_failed(const StripeAnswer *call);
+extern void dispute_answered(const StripeAnswer *call);
+extern void dispute_fetch_failed(const StripeAnswer *call);
+extern void reversal_answered(const StripeAnswer *call);
+extern void reversal_failed(const StripeAnswer *call);
+extern void retransfer_answered(const StripeAnswer *call);
+extern void retransfer_failed(const StripeAnswer *call);
+extern void payout_answered(const StripeAnswer *call);
+extern void payout_fetch_failed(const StripeAnswer *call);
 
 /*-- customers.c --*/
 
@@ -698,6 +714,9 @@ extern void payment_method_checked(const StripeAnswer *call);
 /*-- onboarding.c --*/
 
 extern bool payee_says(Jsonb *account, TimestampTz now);
+extern char *host_of_account(const char *stripe_account_id);
+extern void fetch_account(const char *stripe_account_id, TimestampTz now);
+extern void payee_left(const char *stripe_account_id, TimestampTz now);
 extern void account_created(const StripeAnswer *call);
 extern void account_answered(const StripeAnswer *call);
 extern void account_link_created(const StripeAnswer *call);

@@ -34,6 +34,7 @@ static const struct
 	[LEDGER_BUYER_FEE_REFUND] = {"buyer_fee_refund", "platform", "organizer"},
 	[LEDGER_ORGANIZER_FEE_REFUND] = {"organizer_fee_refund", "platform", "organizer"},
 	[LEDGER_DEBT] = {"debt", "organizer_debt", "platform_claim"},
+	[LEDGER_DEBT_SETTLED] = {"debt_settled", "platform_claim", "organizer_debt"},
 	[LEDGER_DISPUTE] = {"dispute", "platform", "buyer"},
 	[LEDGER_DISPUTE_REINSTATED] = {"dispute_reinstated", "buyer", "platform"},
 	[LEDGER_DISPUTE_FEE] = {"dispute_fee", "platform", "stripe"},

@@ -18,6 +18,7 @@ typedef enum LedgerKind
 	LEDGER_BUYER_FEE_REFUND,	/* and the platform the fees to him */
 	LEDGER_ORGANIZER_FEE_REFUND,
 	LEDGER_DEBT,				/* the organizer's part could not be taken back */
+	LEDGER_DEBT_SETTLED,		/* he does not owe it any more */
 	LEDGER_DISPUTE,				/* a bank took a payment back */
 	LEDGER_DISPUTE_REINSTATED,	/* and brought it again */
 	LEDGER_DISPUTE_FEE,

@@ -16,6 +16,8 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
@@ -59,11 +61,11 @@ KEPT_PLAN(list_queues,
  */
 KEPT_PLAN(pick_ready,
 		  "SELECT r.id, r.lane, r.endpoint, r.body IS NOT NULL, "
-		  "       CASE WHEN r.customer_of IS NULL AND r.account_of IS NULL AND r.kind NOT IN ('create_checkout_session', 'create_refund') THEN r.params ELSE r.params "
+		  "       CASE WHEN r.customer_of IS NULL AND r.account_of IS NULL AND r.kind NOT IN ('create_checkout_session', 'create_refund', 'create_reversal', 'create_transfer') THEN r.params ELSE r.params "
 		  "         || CASE WHEN r.customer_of IS NULL THEN '{}' ELSE jsonb_build_object('customer', c.id) END "
 		  "         || CASE WHEN r.account_of IS NULL THEN '{}' ELSE jsonb_build_object('account', c.account_id) END "
 		  "         || CASE WHEN r.kind <> 'create_checkout_session' THEN '{}' ELSE jsonb_build_object('expires_at', $4) END "
-		  "         || CASE WHEN r.kind <> 'create_refund' THEN '{}' ELSE jsonb_build_object('metadata', coalesce(r.params -> 'metadata', '{}') || jsonb_build_object('request_id', r.id)) END END, "
+		  "         || CASE WHEN r.kind NOT IN ('create_refund', 'create_reversal', 'create_transfer') THEN '{}' ELSE jsonb_build_object('metadata', coalesce(r.params -> 'metadata', '{}') || jsonb_build_object('request_id', r.id)) END END, "
 		  "       (r.customer_of IS NOT NULL AND c.id IS NULL) OR (r.account_of IS NOT NULL AND c.account_id IS NULL) OR c.awaited = 'unapplied', r.first_sent_at, "
 		  "       CASE WHEN r.first_sent_at IS NULL AND r.lane = 1 AND r.kind LIKE 'create\\_%' AND r.order_id IS NOT NULL "
 		  "         THEN coalesce((SELECT o.state NOT IN ('created', 'awaiting_payment', 'processing') FROM ticketing.orders o WHERE o.order_id = r.order_id), false) ELSE false END, "
@@ -133,11 +135,12 @@ typedef struct Claim
 	int			count;
 } Claim;
 
-/* Milliseconds from now on, at least one. */
+/* Milliseconds from now on, at least one. The relay sleeps by its own clock, and the engine's may run faster. */
 static int32
 milliseconds_until(TimestampTz at, TimestampTz now)
 {
-	int64		milliseconds = (at - now + 999) / 1000;
+	double		rate = test_clock_rate > 0 ? test_clock_rate : 1;
+	int64		milliseconds = (int64) ceil((at - now) / (1000.0 * rate));
 
 	return (int32) Max(1, Min(milliseconds, 3600 * 1000));
 }

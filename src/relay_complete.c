@@ -237,6 +237,13 @@ retry_after(const Completion *completion)
 	return end == value || *end != '\0' || !(seconds > 0) ? 0 : seconds;
 }
 
+/* Whether a request that happened twice would cost somebody money. */
+static bool
+moves_money(const char *kind)
+{
+	return strcmp(kind, "create_refund") == 0 || strcmp(kind, "create_reversal") == 0 || strcmp(kind, "create_transfer") == 0;
+}
+
 /* Puts a request back to be sent again, or to be looked up before that. */
 static const char *
 put_back_request(const Completion *completion, Verdict verdict, TimestampTz now)
@@ -247,8 +254,8 @@ put_back_request(const Completion *completion, Verdict verdict, TimestampTz now)
 	char		nulls[10] = "         ";
 	Datum		values[9];
 
-	/* money goes back once: a refund is looked for before it gets another key */
-	if (new_key && strcmp(completion->call.kind, "create_refund") == 0)
+	/* money goes back once: what moves it is looked for before it gets another key */
+	if (new_key && moves_money(completion->call.kind))
 		too_old = true;
 	if (paused)
 		pause_endpoint(completion->endpoint, retry_after(completion), now);

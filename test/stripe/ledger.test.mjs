@@ -1,8 +1,8 @@
 // Whatever happens to many sales, in whatever order: no cent comes from nowhere. And ten thousand of them are no slower than ten.
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { answerApi } from './api.mjs';
 import { onAccount } from './connect.mjs';
+import { callDirectly } from './direct.mjs';
 import { invalid } from './errors.mjs';
 import { knowAccount } from './resources/accounts.mjs';
 import { pay } from './resources/payment_states.mjs';
@@ -16,22 +16,8 @@ import { encodeForm } from './support.mjs';
 
 const HOSTS = ['acct_1a', 'acct_1b', 'acct_1c'];
 
-// A call without a network, to {status, body}.
-function call(app, method, path, form, headers = {}) {
-  const [name, query = ''] = path.split('?');
-  const type = form && { 'content-type': 'application/x-www-form-urlencoded' };
-  let answer;
-  answerApi(app, {
-    method,
-    path: name,
-    query,
-    body: form ? encodeForm(form) : '',
-    headers: { authorization: app.bearer, ...type, ...headers },
-    http: '2',
-    respond: (status, _, body) => (answer = { status, body: JSON.parse(body) }),
-  });
-  return answer;
-}
+// A call with a form as an object.
+const call = (app, method, path, form, headers) => callDirectly(app, method, path, form && encodeForm(form), headers);
 
 function sell(app, destination, amount, fee) {
   const fields = { amount, application_fee_amount: fee, currency: 'usd', transfer_data: { destination } };
