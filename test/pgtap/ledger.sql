@@ -142,7 +142,7 @@ CREATE FUNCTION disputed(status text) RETURNS text LANGUAGE sql AS $$
 $$;
 SELECT is(broken_by(disputed('partially_refunded')), 'order_projected', 'order_projected: a dispute lies over the state');
 SELECT is(broken_by(disputed('disputed')), 'none', 'and is shown');
-SELECT is(broken_by('INSERT INTO ticketing.payout_events (payout_id, event_id, amount_cents, public_id) SELECT ''po_none'', event, 1, gen_random_uuid() FROM shop'), 'payout_divided', 'payout_divided: events have no more of a payout than it was');
+SELECT is(broken_by('INSERT INTO ticketing.payout_events (payout_id, event_id, amount_cents, gross_cents, public_id) SELECT ''po_none'', event, 1, 1, gen_random_uuid() FROM shop'), 'payout_divided', 'payout_divided: events have no more of a payout than it was');
 
 SELECT * FROM finish();
 ROLLBACK;
