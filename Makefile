@@ -13,15 +13,11 @@ EXTVERSION = 1.0
 MODULE_big = dvnt_ticketing
 # Pure files: no SPI, no catalog; unit tests and fuzzers link them alone.
 PURE_OBJS = src/door_fold.o src/fees.o src/keyring.o src/order_states.o src/qr_payload.o src/stripe_form.o src/stripe_signature.o src/webhook_payload.o
-OBJS = $(PURE_OBJS) \
-	src/answer.o src/arguments.o src/await.o src/backfill.o src/cart.o src/checkins.o src/checkout.o src/checkout_session.o src/clock.o src/customers.o \
-	src/door_batch.o src/door_devices.o src/door_manifest.o src/door_settings.o src/door_sync.o src/dvnt_ticketing.o src/guc.o src/holds.o src/housekeeping.o src/invariants.o src/inventory.o src/key_file.o src/ledger.o \
-	src/locks.o src/onboarding.o src/order_ends.o src/orders.o src/organizers.o src/payment_methods.o src/payments.o src/qr_image.o src/reclaim.o src/reconcile.o src/reconcile_checks.o src/reconcile_repairs.o src/event_cancellation.o src/refund_orders.o src/refund_requests.o src/refunds.o src/refusal.o src/relay.o src/relay_claim.o src/requests.o src/rows.o src/secrets.o src/shards.o src/shared_keys.o src/shortage.o \
-	src/spi_plan.o src/statistics.o src/stripe_buckets.o src/stripe_effects.o src/stripe_events.o src/stripe_lookup.o src/stripe_requests.o src/tally.o src/ticket_changes.o src/ticket_code.o src/ticket_moves.o src/ticket_seats.o src/tickets.o
+OBJS = $(sort $(patsubst %.c,%.o,$(wildcard src/*.c)))
 
 # The install script is its parts in this order.
-SQL_PARTS = owner clock cart inventory holds orders checkout await payment_methods onboarding refunds refund_requests event_cancellation tickets qr_image stripe_requests relay \
-	stripe_events checkins organizers ticket_moves ticket_changes door_sync door_manifest door_devices door_settings housekeeping reconcile invariants statistics ownership
+SQL_PARTS = owner clock cart inventory holds orders checkout await payment_methods onboarding refunds refund_requests event_cancellation host_money tickets qr_image stripe_requests relay \
+	stripe_events checkins organizers ticket_moves ticket_changes door_sync door_manifest door_devices door_settings settlement financials housekeeping reconcile invariants statistics ownership
 DATA_built = $(EXTENSION)--$(EXTVERSION).sql
 
 PG_CPPFLAGS = -Isrc

@@ -1,27 +1,31 @@
 # shellcheck shell=bash disable=SC2034,SC2154
-# The relay's requests a second, from an outbox that is full, beside those of h2load and wrk: the same GET of the same
-# local Stripe, by h2load as by the relay over one connection of HTTP/2 with as many streams, by wrk over as many
+# The relay's requests a second, from an outbox that is full, beside those of h2load and wrk: the same GETs of the same
+# customers from the same local Stripe, by h2load as by the relay over HTTP/2 with as many streams, by wrk over as many
 # connections of HTTP/1.1, which is all that it speaks. Of the relay's requests each is claimed in one transaction and
 # its answer stored and applied in another.
 
-relay_streams=64
+# As many as the server lets a connection have at once.
+relay_streams=128
 
 run_relay() {
-  local rounds requests contender turns=0 customer
+  local rounds requests contender turns=0
   rounds=$(full_or_quick 5 1)
   requests=$(full_or_quick 20000 2000)
   fresh_database relay
   start_stripe
   trap 'stop_relay || :; stop_stripe' EXIT
   make_customers "$requests" >"$build/customers"
-  read -r customer <"$build/customers"
+  sed 's,^,/v1/customers/,' "$build/customers" >"$build/paths"
+  sed "s,^,$stripe_base," "$build/paths" >"$build/urls"
   sql -c 'CREATE TABLE bench.customer (id text)' -c "\\copy bench.customer FROM '$build/customers'"
   # Limits that are never met, but counted.
-  sql -c "SELECT format('ALTER DATABASE relay SET %s = 10000', name) FROM pg_settings WHERE name IN ('dvnt_ticketing.stripe_rate', 'dvnt_ticketing.stripe_endpoint_rate')" | sql
+  sql -c 'ALTER DATABASE relay SET dvnt_ticketing.stripe_rate = 10000' -c 'ALTER DATABASE relay SET dvnt_ticketing.stripe_endpoint_rate = 10000'
   clients=$relay_streams
+  # Whoever is first would find a server that has answered nothing yet.
+  ask_by_h2load "$requests" >"$build/warm-up"
   for ((round = 1; round <= rounds; round++)); do
     note "relay: round $round of $rounds"
-    for contender in $(rotated $((turns++)) relay h2load wrk); do "turn_of_$contender" "/v1/customers/$customer" "$requests"; done
+    for contender in $(rotated $((turns++)) relay h2load wrk); do "turn_of_$contender" "$requests"; done
   done
   drop_database relay
 }
@@ -58,9 +62,13 @@ stop_stripe() {
   wait "$stripe_pid" || :
 }
 
+ask_by_h2load() {
+  h2load -n "$1" -c 1 -m "$relay_streams" -i "$build/urls" -H "Authorization: Bearer $stripe_key" -H 'Stripe-Version: 2026-10-28.endive'
+}
+
 turn_of_h2load() {
-  local path=$1 requests=$2 output rate answered
-  output=$(h2load -n "$requests" -c 1 -m "$relay_streams" -H "Authorization: Bearer $stripe_key" -H 'Stripe-Version: 2026-10-28.endive' "$stripe_base$path")
+  local requests=$1 output rate answered
+  output=$(ask_by_h2load "$requests")
   rate=$(sed -nE 's/^finished in .*, ([0-9.]+) req\/s.*/\1/p' <<<"$output")
   answered=$(sed -nE 's/^status codes: ([0-9]+) 2xx.*/\1/p' <<<"$output")
   record h2load rate "$rate"
@@ -68,19 +76,19 @@ turn_of_h2load() {
 }
 
 turn_of_wrk() {
-  local path=$1 output
-  output=$(wrk -t 1 -c "$relay_streams" -d "$(full_or_quick 3s 1s)" -H "Authorization: Bearer $stripe_key" -H 'Stripe-Version: 2026-10-28.endive' "$stripe_base$path")
+  local output
+  output=$(BENCH_PATHS=$build/paths wrk -t 1 -c "$relay_streams" -d "$(full_or_quick 3s 1s)" -s bench/paths.lua -H "Authorization: Bearer $stripe_key" -H 'Stripe-Version: 2026-10-28.endive' "$stripe_base")
   record wrk rate "$(sed -nE 's/^Requests\/sec: *([0-9.]+)$/\1/p' <<<"$output")"
   record wrk violations "$(grep -cE 'Non-2xx|Socket errors' <<<"$output" || :)"
 }
 
 turn_of_relay() {
-  local requests=$2 tries
+  local requests=$1 tries
   # Customers, because the effect of their answer is the least there is: a row.
   sql <<SQL
 TRUNCATE ticketing.stripe_requests, public.stripe_customers;
-INSERT INTO ticketing.stripe_requests (kind, lane, method, path, api_version, user_id, run_at, created_at)
-SELECT 'create_customer', 1, 'GET', '/v1/customers/' || id, '2026-10-28.endive', 'user-' || id, now(), now() FROM bench.customer;
+INSERT INTO ticketing.stripe_requests (kind, lane, method, path, endpoint, api_version, user_id, run_at, created_at)
+SELECT 'create_customer', 1, 'GET', '/v1/customers/' || id, 'GET /v1/customers/:id', '2026-10-28.endive', 'user-' || id, now(), now() FROM bench.customer;
 SQL
   sql -c 'VACUUM ANALYZE ticketing.stripe_requests' -c CHECKPOINT
   PGUSER=dvnt_ticketing_relay STRIPE_API_BASE=$stripe_base STRIPE_CA_FILE=$stripe_ca STRIPE_SECRET_KEY=$stripe_key DVNT_RELAY_CONCURRENCY=$relay_streams \
@@ -102,7 +110,7 @@ report_relay() {
   bound "relay, $relay_streams streams: requests a second / those of wrk over $relay_streams connections" "$(relay_median wrk)" '>=' 0.6
   bound 'relay: requests that were not answered, stored and applied at the first attempt' "SELECT sum(violations) FROM bench.violations WHERE scenario = 'relay'" '=' 0
 
-  printf '\n## Relay\n\nGET of customers from the local Stripe over one connection of HTTP/2, %s streams: **h2load**; **relay**, from a full outbox, claim and storing of each answer included. **wrk**, over %s connections of HTTP/1.1. Requests a second, median of the rounds (least–most).\n' "$relay_streams" "$relay_streams"
+  printf '\n## Relay\n\nThe same GETs of customers from the same local Stripe, over HTTP/2 with %s streams: **h2load**; **relay**, from a full outbox, claim and storing of each answer included. **wrk**, over %s connections of HTTP/1.1. Requests a second, median of the rounds (least–most).\n' "$relay_streams" "$relay_streams"
   table "SELECT contender, bench.shown_with_range(array_agg(rate)) FROM bench.rate WHERE scenario = 'relay' GROUP BY 1 ORDER BY 1" '' 'Requests per second'
 }
 

@@ -10,6 +10,7 @@ declare -A webhook_statement=(
     inbox AS (INSERT INTO ticketing.stripe_inbox (stripe_event_id, type, object_id, livemode, api_version, payload, state, order_id, received_at, settled_at)
       SELECT event_id, $q$payment_intent.succeeded$q$, payment_intent_id, false, $q$2026-10-28.endive$q$, convert_from(payload, $q$UTF8$q$), $q$applied$q$, order_id, at, at FROM h),
     paid AS (UPDATE ticketing.orders o SET state = $q$paid$q$, updated_at = at, paid_at = at FROM h WHERE o.order_id = h.order_id),
+    advanced AS (UPDATE ticketing.order_payments p SET state = $q$succeeded$q$, updated_at = at FROM h WHERE p.object_id = h.payment_intent_id),
     logged AS (INSERT INTO ticketing.order_events (order_id, at, event, from_state, to_state, source, detail)
       SELECT order_id, at, $q$succeeded$q$, $q$awaiting_payment$q$, $q$paid$q$, event_id, jsonb_build_object($q$payment_intent$q$, payment_intent_id, $q$amount_received$q$, total_cents) FROM h),
     converted AS (UPDATE ticketing.ticket_holds t SET status = $q$converted$q$, ended_at = at FROM h WHERE t.reservation_id = h.reservation_id),
@@ -79,7 +80,10 @@ report_webhook() {
     bound "stripe_webhook, 16 clients, $name: / bare transaction with the same writes" "$(webhook_median bare "$latency")" '>=' 0.5
   done
   bound 'stripe_webhook: orders not settled as they should be, findings and errors' "SELECT sum(value) FROM bench.result WHERE scenario = 'webhook' AND metric IN ('violations', 'errors')" '=' 0
-  bound 'stripe_webhook: rows that the bare transaction inserts more or fewer' "$(webhook_rows "inserted")" '=' 0
+  # Of the updates one is stripe_webhook's own: its row of the inbox is written before what it means is known.
+  for name in inserted deleted; do
+    bound "stripe_webhook: rows $name, more or fewer than by the bare transaction" "$(webhook_rows "$name")" '=' 0
+  done
 
   printf '\n## Webhooks\n\n16 clients settle `payment_intent.succeeded` of distinct orders, each issuing a ticket: **stripe_webhook**, signature and all; **bare**, a transaction of prepared statements (plpgsql) that writes the same rows and knows\n'
   printf 'beforehand which; **bare_single**, the same in one statement. Events a second, median of the rounds (least–most), and rows that an event inserts, updates and deletes.\n'

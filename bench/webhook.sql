@@ -1,6 +1,9 @@
 -- Orders that wait to be paid, by the functions of test/pgtap/support/helpers.sql in the schema test: the relay is played
 -- and the webhooks are made by them. Variable: orders.
 SET search_path = test, public;
+-- The relay that is played here takes all there is at once.
+SET dvnt_ticketing.stripe_rate = 0;
+SET dvnt_ticketing.stripe_endpoint_rate = 0;
 SELECT bench.make_event(1, 1000000), make_host('host');
 INSERT INTO public.stripe_customers (user_id, stripe_customer_id) SELECT 'user-' || n, 'cus_' || n FROM generate_series(1, :orders) n;
 SELECT set_config('bench.orders', :'orders', false);
@@ -53,6 +56,7 @@ BEGIN
   INSERT INTO ticketing.stripe_inbox (stripe_event_id, type, object_id, livemode, api_version, payload, state, order_id, received_at, settled_at)
   VALUES (h.event_id, 'payment_intent.succeeded', h.payment_intent_id, false, '2026-10-28.endive', convert_from(h.payload, 'UTF8'), 'applied', h.order_id, now, now);
   UPDATE ticketing.orders SET state = 'paid', updated_at = now, paid_at = now WHERE order_id = h.order_id;
+  UPDATE ticketing.order_payments SET state = 'succeeded', updated_at = now WHERE object_id = h.payment_intent_id;
   INSERT INTO ticketing.order_events (order_id, at, event, from_state, to_state, source, detail)
   VALUES (h.order_id, now, 'succeeded', 'awaiting_payment', 'paid', h.event_id, jsonb_build_object('payment_intent', h.payment_intent_id, 'amount_received', h.total_cents));
   UPDATE ticketing.ticket_holds SET status = 'converted', ended_at = now WHERE reservation_id = h.reservation_id;

@@ -9,7 +9,7 @@ CREATE FUNCTION ticketing.sweep_stripe(max_rows integer DEFAULT 1000) RETURNS in
 LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'dvnt_sweep_stripe';
 COMMENT ON FUNCTION ticketing.sweep_stripe(integer) IS
-'For cron: applies answers whose effect had failed, and parked webhook events whose object is known by now.
+'For cron: applies answers whose effect had failed, and parked webhook events whose object is known by now; deletes what clients have been handed 14 minutes ago, so that none of it is ever older than 15.
 Arguments: max_rows, how many answers and how many objects at most.
 Result: how many of both were tried.
 Errors: PT400 bad_request (max_rows is NULL or below 1).';
@@ -18,5 +18,5 @@ CREATE FUNCTION ticketing.prune() RETURNS integer
 LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'dvnt_prune';
 COMMENT ON FUNCTION ticketing.prune() IS
-'For cron: deletes what clients have been handed (after 15 minutes), payloads of settled webhook events, remembered answers and the record of doors'' manifests (after 30 days).
+'For cron: deletes what clients have been handed (after 14 minutes), payloads of settled webhook events, remembered answers and the record of doors'' manifests (after 30 days).
 Result: how many rows.';

@@ -25,13 +25,13 @@ COMMENT ON FUNCTION ticketing.relay_health() IS
 Result: healthy; reason, if not, the worst there is: not armed, no relay connected, leases that nobody takes up, a refund or cancel that waits for more than a minute, a buyer for more than 15, an answer that could not be applied for 5, a request that needs a person, 429 again and again.';
 
 CREATE FUNCTION ticketing.relay_claim(max_rows integer, lease interval)
-RETURNS TABLE (id uuid, lease_token uuid, method text, path text, body text, stripe_account text, api_version text, idempotency_key text, attempts integer, kind text, endpoint text)
+RETURNS TABLE (id uuid, lease_token uuid, method text, path text, body text, stripe_account text, api_version text, idempotency_key text, attempts integer, kind text, endpoint text, alone boolean)
 LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'dvnt_relay_claim';
 COMMENT ON FUNCTION ticketing.relay_claim(integer, interval) IS
 'For the relay: leases requests that may run now, in lane order and no more than the limits of Stripe allow, and freezes their bodies. Requests whose lease has run out are leased again, with the same key and bytes; 23 hours after they were first sent they are looked up at Stripe before they get a new key. Never waits: while another relay claims, it finds nothing.
 Arguments: max_rows; lease, how long the relay may take, in hours, minutes and seconds.
-Result: a row per request: id and lease_token, for relay_complete; method; path; body, form-encoded; stripe_account, NULL for the platform''s own; api_version; idempotency_key; attempts, this one included; kind; endpoint, which the limits are counted by.
+Result: a row per request: id and lease_token, for relay_complete; method; path; body, form-encoded; stripe_account, NULL for the platform''s own; api_version; idempotency_key; attempts, this one included; kind; endpoint, which the limits are counted by; alone, whether its answer is for relay_complete only.
 Errors: PT400 bad_request (an argument is NULL, max_rows is below 1, lease is not positive).
 Source: https://docs.stripe.com/api/idempotent_requests.';
 
@@ -51,3 +51,13 @@ Arguments: id and lease_token as claimed; status, HTTP''s, or 0 when there was n
 Result: done; failed, for good; retry, it will be leased again; stale, the lease is not the caller''s any more; stop, which is 401, 403 or TLS: an operator is needed.
 Errors: PT400 bad_request (id, lease_token or status is NULL); 40001, 40P01, 55P03: try again.
 Source: https://docs.stripe.com/error-low-level (retries), https://docs.stripe.com/api/idempotent_requests.';
+
+CREATE FUNCTION ticketing.relay_complete_many(ids uuid[], lease_tokens uuid[], statuses integer[], headers jsonb[], bodies bytea[]) RETURNS text[]
+LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'dvnt_relay_complete_many';
+COMMENT ON FUNCTION ticketing.relay_complete_many(uuid[], uuid[], integer[], jsonb[], bytea[]) IS
+'For the relay: stores several good answers and applies their effects, in one transaction. An effect that fails harms no other: its answer is stored all the same, and sweep_stripe tries again.
+Arguments: ids and lease_tokens, as claimed; statuses; headers; bodies: arrays of the same length, an element for each answer, as relay_complete takes it.
+Result: for each answer done, or alone: it is stored by relay_complete only, which every answer is that is not good, whose effect may lock what another''s does, or whose lease is not the caller''s any more.
+Errors: PT400 bad_request (an argument or an element is NULL, arrays differ in length); any other: store each by relay_complete.
+Source: https://docs.stripe.com/api/idempotent_requests.';

@@ -206,6 +206,18 @@ json_bool_at(Jsonb *json, const char *const *path, int depth, bool *result)
 }
 
 /*
+ * Parses bytes from the network, of which what is not UTF-8 and JSON is an
+ * error or NULL.
+ */
+Jsonb *
+parse_json(const char *bytes, size_t length)
+{
+	if (!pg_verify_mbstr(PG_UTF8, bytes, length, true) || memchr(bytes, '\0', length) != NULL)
+		return NULL;
+	return DatumGetJsonbP(jsonb_from_text(pg_any_to_server(pnstrdup(bytes, length), length, PG_UTF8)));
+}
+
+/*
  * Parses bytes from the network: NULL when they are not UTF-8, not JSON, or
  * JSON that jsonb cannot hold (\u0000). The attempt is a subtransaction of its
  * own, so that a failure leaves no trace.
@@ -214,14 +226,12 @@ Jsonb *
 parse_json_quietly(const char *bytes, size_t length)
 {
 	Guard		guard;
-	volatile Datum result = (Datum) 0;
+	Jsonb	   *volatile result = NULL;
 
-	if (!pg_verify_mbstr(PG_UTF8, bytes, length, true) || memchr(bytes, '\0', length) != NULL)
-		return NULL;
 	guarded_begin(&guard);
 	PG_TRY();
 	{
-		result = jsonb_from_text(pg_any_to_server(pnstrdup(bytes, length), length, PG_UTF8));
+		result = parse_json(bytes, length);
 		guarded_commit(&guard);
 	}
 	PG_CATCH();
@@ -239,8 +249,8 @@ parse_json_quietly(const char *bytes, size_t length)
 			error->sqlerrcode != ERRCODE_UNTRANSLATABLE_CHARACTER)
 			ReThrowError(error);
 		FreeErrorData(error);
-		result = (Datum) 0;
+		result = NULL;
 	}
 	PG_END_TRY();
-	return result == (Datum) 0 ? NULL : DatumGetJsonbP(result);
+	return result;
 }

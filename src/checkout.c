@@ -24,8 +24,9 @@ KEPT_PLAN(open_order,
 		  UUIDOID);
 KEPT_PLAN(last_request,
 		  "SELECT r.id, r.state, EXISTS (SELECT FROM ticketing.stripe_handoff h WHERE h.request_id = r.id AND coalesce(h.client_secret, h.url) IS NOT NULL AND h.created_at > $2 - interval '15 minutes') "
+		  "         AND (NOT $4 OR EXISTS (SELECT FROM ticketing.stripe_handoff k WHERE k.order_id = r.order_id AND k.ephemeral_key IS NOT NULL AND k.created_at > $2 - interval '15 minutes')) "
 		  "FROM ticketing.stripe_requests r WHERE r.order_id = $1 AND r.user_id IS NOT NULL AND r.kind IN ('create_' || $3, 'get_' || $3) ORDER BY r.seq DESC LIMIT 1",
-		  UUIDOID, TIMESTAMPTZOID, TEXTOID);
+		  UUIDOID, TIMESTAMPTZOID, TEXTOID, BOOLOID);
 KEPT_PLAN(cancel_under_way,
 		  "SELECT id FROM ticketing.stripe_requests WHERE order_id = $1 AND kind IN ('cancel_payment_intent', 'expire_checkout_session') AND state IN ('ready', 'leased') ORDER BY seq DESC LIMIT 1",
 		  UUIDOID);
@@ -189,7 +190,7 @@ static bool
 resume_order(const PaymentCall *call, PayableOrder *order, TimestampTz now)
 {
 	Datum		reservation = UUIDPGetDatum(call->reservation_id);
-	Datum		values[3];
+	Datum		values[4];
 	LockedOrder locked;
 	char	   *object_id;
 
@@ -225,6 +226,7 @@ resume_order(const PaymentCall *call, PayableOrder *order, TimestampTz now)
 	values[0] = UUIDPGetDatum(&order->order_id);
 	values[1] = TimestampTzGetDatum(now);
 	values[2] = CStringGetTextDatum(call->rail);
+	values[3] = BoolGetDatum(call->mobile_api_version != NULL);
 	if (run_latest(&last_request, values, NULL) == 0)
 		elog(ERROR, "order %s has no Stripe request", uuid_text(&order->order_id));
 	order->stripe_request_id = *DatumGetUUIDP(row_datum(0, 1));

@@ -241,6 +241,7 @@ extern JsonbValue *json_array_at(Jsonb *json, const char *key);
 extern char *json_string_at(Jsonb *json, const char *const *path, int depth);
 extern bool json_int_at(Jsonb *json, const char *const *path, int depth, int64 *value);
 extern bool json_bool_at(Jsonb *json, const char *const *path, int depth, bool *value);
+extern Jsonb *parse_json(const char *bytes, size_t length);
 extern Jsonb *parse_json_quietly(const char *bytes, size_t length);
 
 /* A path into a JSON document, as two arguments. */
@@ -519,12 +520,25 @@ extern bool ledger_book_payee(const char *payee_account, const char *currency, c
 							  const LedgerLine *lines, int count, TimestampTz now);
 extern void ledger_book_charge(const LockedOrder *order, const char *payment_intent_id, TimestampTz now);
 
+/*-- settlement_match.c --*/
+
+extern void match_balance_transactions(Datum ids, TimestampTz now);
+extern void judge_settlement(TimestampTz now);
+
 /*-- refunds.c --*/
 
 extern void refund_payment(const LockedOrder *order, const char *payment_intent_id, const char *reason, TimestampTz now);
 extern void settle_refunds(LockedOrder *order, const char *what, const char *source, const char *detail_json, TimestampTz now);
 extern void refunds_before_payment(LockedOrder *order, const char *source, TimestampTz now);
 extern bool hear_refund_event(Jsonb *object, bool is_charge, pg_uuid_t *order_id, TimestampTz now);
+
+/*-- disputes.c --*/
+
+extern void fetch_dispute(const char *dispute_id, const pg_uuid_t *order_id, TimestampTz now);
+
+/*-- payouts.c --*/
+
+extern void fetch_payout(const char *payout_id, const char *payee_account, TimestampTz now);
 
 /*-- organizers.c --*/
 
@@ -578,6 +592,7 @@ extern const char *judge_ticket_code(const char *code, TicketCode *parsed);
 /*-- ticket_seats.c --*/
 
 extern int	suspend_tickets(int32 event_id, Datum ticket_ids, const char *reason, const char *actor, Datum *suspended, TimestampTz now);
+extern bool try_end_tickets(int32 event_id, Datum ticket_ids, const char *status, const char *change, const char *actor, const char *reason, TimestampTz now);
 extern void end_tickets(int32 event_id, Datum ticket_ids, const char *status, const char *change, const char *actor, const char *reason, TimestampTz now);
 extern void restore_tickets(int32 event_id, Datum ticket_ids, const char *actor, TimestampTz now);
 
@@ -675,6 +690,8 @@ typedef struct Handoff
 } Handoff;
 
 extern void apply_stripe_answer(const StripeAnswer *call);
+extern bool stored_together(const char *kind);
+extern Datum kinds_stored_together(void);
 extern char *answer_field(const StripeAnswer *call, const char *field);
 extern void keep_for_client(const StripeAnswer *call, const Handoff *handoff);
 extern uint64 forget_handoffs(TimestampTz now);
@@ -688,6 +705,14 @@ extern void checkout_session_answered(const StripeAnswer *call);
 extern void refund_answered(const StripeAnswer *call);
 extern void refunds_listed(const StripeAnswer *call);
 extern void refund_creation_failed(const StripeAnswer *call);
+extern void dispute_answered(const StripeAnswer *call);
+extern void dispute_fetch_failed(const StripeAnswer *call);
+extern void reversal_answered(const StripeAnswer *call);
+extern void reversal_failed(const StripeAnswer *call);
+extern void retransfer_answered(const StripeAnswer *call);
+extern void retransfer_failed(const StripeAnswer *call);
+extern void payout_answered(const StripeAnswer *call);
+extern void payout_fetch_failed(const StripeAnswer *call);
 
 /*-- customers.c --*/
 
@@ -707,6 +732,9 @@ extern void payment_method_checked(const StripeAnswer *call);
 /*-- onboarding.c --*/
 
 extern bool payee_says(Jsonb *account, TimestampTz now);
+extern char *host_of_account(const char *stripe_account_id);
+extern void fetch_account(const char *stripe_account_id, TimestampTz now);
+extern void payee_left(const char *stripe_account_id, TimestampTz now);
 extern void account_created(const StripeAnswer *call);
 extern void account_answered(const StripeAnswer *call);
 extern void account_link_created(const StripeAnswer *call);
@@ -716,7 +744,12 @@ extern void account_link_created(const StripeAnswer *call);
 extern void events_listed(const StripeAnswer *call);
 extern void event_listing_failed(const StripeAnswer *call);
 
-/*-- relay.c --*/
+/*-- settlement.c --*/
+
+extern void balance_page_answered(const StripeAnswer *call);
+extern void balance_page_failed(const StripeAnswer *call);
+
+/*-- relay_complete.c --*/
 
 #define UNKNOWN_AFTER_SECONDS (23 * 3600.0) /* Stripe forgets idempotency keys after a day */
 
@@ -734,7 +767,7 @@ extern void listing_failed(const StripeAnswer *call);
 /*-- stripe_events.c --*/
 
 extern void apply_parked_events(const char *object_id, TimestampTz now);
-extern const char *event_type(int number);
+extern const char *event_type(int number, bool *connected);
 extern void hear_listed_event(Jsonb *json, const char *account, TimestampTz now);
 extern int	sweep_parked_events(int max_objects, TimestampTz now);
 

@@ -82,6 +82,8 @@ dvnt_sweep_stripe(PG_FUNCTION_ARGS)
 	if (max_rows < 1)
 		refuse(BAD_REQUEST, "\"argument\": \"max_rows\"", NULL, "max_rows is below 1");
 	begin_command();
+	while (forget_handoffs(now) > 0)
+		continue;
 	swept = sweep_unapplied_answers(max_rows, now);
 	(void) begin_locking(RANK_NONE);
 	swept += end_due_orders(max_rows, now);

@@ -63,11 +63,11 @@ static KeptPlan checks[] = {
 	CHECK("paid_by_payment", "'orders/' || o.order_id", "format('state %s, paid by %s', o.state, coalesce(o.payment_intent_id, 'nothing'))",
 		  "FROM ticketing.orders o WHERE o.rail <> 'free' AND o.state IN ('paid', 'partially_refunded', 'refunding', 'refunded', 'refund_failed', 'review') "
 		  "AND NOT EXISTS (SELECT FROM ticketing.order_payments p WHERE p.order_id = o.order_id AND p.payment_intent_id = o.payment_intent_id AND p.state = 'succeeded')"),
-	CHECK("order_projected", "'orders/' || o.order_id", "format('state %s, public status %s', o.state, coalesce(p.status, 'none'))",
-		  "FROM ticketing.orders o LEFT JOIN public.orders p ON p.id = o.order_id WHERE p.id IS NULL OR "
-		  "(o.state = 'paid' AND p.status NOT IN ('paid', 'disputed')) OR "
-		  "(o.state IN ('awaiting_payment', 'processing', 'expiring', 'canceling', 'review') AND p.status <> 'payment_pending') OR "
-		  "(o.state IN ('expired', 'canceled') AND p.status <> 'payment_failed') OR (o.state = 'refunded' AND p.status <> 'refunded')"),
+	/* a dispute lies over the state */
+	CHECK("order_projected", "'orders/' || o.order_id", "format('state %s, dispute %s, public status %s', o.state, coalesce(o.dispute, 'none'), coalesce(p.status, 'none'))",
+		  "FROM ticketing.orders o LEFT JOIN public.orders p ON p.id = o.order_id WHERE p.status IS DISTINCT FROM CASE WHEN o.dispute = 'open' THEN 'disputed' WHEN o.dispute = 'lost' THEN 'refunded' ELSE "
+		  "  CASE o.state WHEN 'created' THEN 'created' WHEN 'paid' THEN 'paid' WHEN 'refunded' THEN 'refunded' WHEN 'expired' THEN 'payment_failed' WHEN 'canceled' THEN 'payment_failed' "
+		  "  WHEN 'partially_refunded' THEN 'partially_refunded' WHEN 'refunding' THEN 'partially_refunded' WHEN 'refund_failed' THEN 'partially_refunded' ELSE 'payment_pending' END END"),
 	CHECK("order_explained", "'orders/' || o.order_id", "format('state %s, log says %s', o.state, coalesce(l.to_state, 'nothing'))",
 		  "FROM ticketing.orders o LEFT JOIN LATERAL (SELECT to_state FROM ticketing.order_events e WHERE e.order_id = o.order_id ORDER BY id DESC LIMIT 1) l ON true "
 		  "WHERE l.to_state IS DISTINCT FROM o.state"),
@@ -76,6 +76,44 @@ static KeptPlan checks[] = {
 		  "  coalesce(sum((SELECT sum(f) FROM unnest(k.buyer_fee_cents) f)), 0) AS buyer, coalesce(sum((SELECT sum(f) FROM unnest(k.organizer_fee_cents) f)), 0) AS organizer "
 		  "  FROM ticketing.order_items k WHERE k.order_id = o.order_id) i "
 		  "WHERE (o.subtotal_cents, o.buyer_fee_cents, o.organizer_fee_cents) IS DISTINCT FROM (i.subtotal::integer, i.buyer::integer, i.organizer::integer)"),
+	/* money: the ledger says what the orders say, and nobody was given more than was taken */
+	CHECK("ledger_charged", "'order_payments/' || coalesce(p.object_id, l.source)", "format('payment %s, ledger %s', coalesce(p.state, 'unknown'), coalesce(l.amount_cents::text, 'nothing'))",
+		  "FROM (SELECT * FROM ticketing.order_payments WHERE payment_intent_id IS NOT NULL) p FULL JOIN (SELECT * FROM ticketing.ledger WHERE kind = 'charge') l ON l.source = p.payment_intent_id "
+		  "WHERE CASE WHEN l.source IS NULL THEN p.state = 'succeeded' AND NOT EXISTS (SELECT FROM ticketing.findings f WHERE f.kind = 'payment_differs' AND f.entity = 'orders/' || p.order_id) "
+		  "ELSE p.state IS DISTINCT FROM 'succeeded' END"),
+	CHECK("ledger_amounts", "'orders/' || o.order_id", "format('payment %s of %s: transfer %s, buyer fee %s of %s, organizer fee %s of %s', c.source, c.amount_cents, l.transfer, l.buyer_fee, o.buyer_fee_cents, l.organizer_fee, o.organizer_fee_cents)",
+		  "FROM ticketing.ledger c JOIN ticketing.orders o ON o.order_id = c.order_id CROSS JOIN LATERAL (SELECT coalesce(sum(amount_cents) FILTER (WHERE kind = 'transfer'), 0) AS transfer, "
+		  "  coalesce(sum(amount_cents) FILTER (WHERE kind = 'buyer_fee'), 0) AS buyer_fee, coalesce(sum(amount_cents) FILTER (WHERE kind = 'organizer_fee'), 0) AS organizer_fee FROM ticketing.ledger k WHERE k.source = c.source) l "
+		  "WHERE c.kind = 'charge' AND c.amount_cents = o.total_cents AND (l.transfer, l.buyer_fee, l.organizer_fee) IS DISTINCT FROM (c.amount_cents, o.buyer_fee_cents, o.organizer_fee_cents)"),
+	CHECK("ledger_refunded", "'refunds/' || coalesce(r.refund_id::text, l.source)", "format('refund of %s %s, ledger %s back, %s reversed, fees %s and %s', r.amount_cents, coalesce(r.state, 'unknown'), coalesce(l.back, 0), coalesce(l.reversed, 0), coalesce(l.buyer_fee, 0), coalesce(l.organizer_fee, 0))",
+		  "FROM (SELECT * FROM ticketing.refunds WHERE payment_intent_id IS NOT NULL) r FULL JOIN (SELECT source, sum(CASE kind WHEN 'refund' THEN amount_cents WHEN 'refund_failure' THEN -amount_cents END) AS back, "
+		  "  sum(amount_cents) FILTER (WHERE kind = 'reversal') AS reversed, sum(amount_cents) FILTER (WHERE kind = 'buyer_fee_refund') AS buyer_fee, sum(amount_cents) FILTER (WHERE kind = 'organizer_fee_refund') AS organizer_fee, "
+		  "  bool_or(kind IN ('refund', 'refund_failure')) AS refunds FROM ticketing.ledger WHERE kind IN ('refund', 'refund_failure', 'reversal', 'buyer_fee_refund', 'organizer_fee_refund') GROUP BY source) l ON l.source = r.refund_id::text "
+		  "WHERE CASE WHEN r.refund_id IS NULL THEN l.refunds WHEN r.state <> 'succeeded' THEN coalesce(l.back, 0) <> 0 "
+		  "ELSE coalesce(l.back, 0) <> r.amount_cents OR (r.reverses AND coalesce(l.reversed, 0) <> r.amount_cents) "
+		  "  OR (r.reverses AND r.reason <> 'dashboard' AND (coalesce(l.buyer_fee, 0), coalesce(l.organizer_fee, 0)) <> (r.buyer_fee_cents, r.organizer_fee_cents)) END"),
+	CHECK("refunded_within_payment", "'order_payments/' || r.payment_intent_id", "format('%s paid, %s given back', coalesce(c.amount_cents, 0), r.back)",
+		  "FROM (SELECT r.payment_intent_id, sum(CASE l.kind WHEN 'refund' THEN l.amount_cents ELSE -l.amount_cents END) AS back FROM ticketing.refunds r JOIN ticketing.ledger l ON l.source = r.refund_id::text AND l.kind IN ('refund', 'refund_failure') GROUP BY 1) r "
+		  "LEFT JOIN ticketing.ledger c ON c.source = r.payment_intent_id AND c.kind = 'charge' "
+		  "WHERE r.back > coalesce(c.amount_cents, 0) AND NOT (c.source IS NULL AND EXISTS (SELECT FROM ticketing.order_payments p JOIN ticketing.findings f ON f.kind = 'payment_differs' AND f.entity = 'orders/' || p.order_id WHERE p.payment_intent_id = r.payment_intent_id))"),
+	CHECK("ledger_balanced", "'orders/' || l.order_id", "format('buyer %s, organizer %s', l.buyer, l.transferred)",
+		  "FROM (SELECT order_id, coalesce(sum(CASE WHEN from_account = 'buyer' THEN amount_cents WHEN to_account = 'buyer' THEN -amount_cents END), 0) AS buyer, "
+		  "  coalesce(sum(CASE WHEN kind IN ('transfer', 'retransfer') THEN amount_cents WHEN kind = 'reversal' THEN -amount_cents END), 0) AS transferred FROM ticketing.ledger WHERE order_id IS NOT NULL GROUP BY 1) l "
+		  "WHERE (l.buyer < 0 OR l.transferred < 0) AND EXISTS (SELECT FROM ticketing.ledger c WHERE c.order_id = l.order_id AND c.kind = 'charge')"),
+	CHECK("ledger_disputed", "'orders/' || l.order_id", "format('%s taken back by banks, %s disputed', l.taken, d.disputed)",
+		  "FROM (SELECT order_id, sum(CASE kind WHEN 'dispute' THEN amount_cents ELSE -amount_cents END) AS taken FROM ticketing.ledger WHERE kind IN ('dispute', 'dispute_reinstated') GROUP BY 1) l "
+		  "CROSS JOIN LATERAL (SELECT coalesce(sum(k.amount_cents), 0) AS disputed FROM ticketing.disputes k WHERE k.order_id = l.order_id) d WHERE l.taken NOT BETWEEN 0 AND d.disputed"),
+	CHECK("refund_adds_up", "'refunds/' || r.refund_id", "format('%s, %s and %s; its tickets %s, %s and %s', r.amount_cents, r.buyer_fee_cents, r.organizer_fee_cents, t.amount, t.buyer_fee, t.organizer_fee)",
+		  "FROM ticketing.refunds r JOIN (SELECT refund_id, sum(amount_cents) AS amount, sum(buyer_fee_cents) AS buyer_fee, sum(organizer_fee_cents) AS organizer_fee FROM ticketing.refund_tickets GROUP BY 1) t USING (refund_id) "
+		  "WHERE (r.amount_cents, r.buyer_fee_cents, r.organizer_fee_cents) IS DISTINCT FROM (t.amount, t.buyer_fee, t.organizer_fee)"),
+	CHECK("refunded_ticket_ended", "'tickets/' || t.id", "format('%s, but given back by refund %s', t.status, r.refund_id)",
+		  "FROM ticketing.refunds r JOIN ticketing.refund_tickets k ON k.refund_id = r.refund_id AND NOT k.failed JOIN public.tickets t ON t.id = k.ticket_id WHERE r.state = 'succeeded' AND t.status IN ('active', 'scanned')"),
+	CHECK("dispute_of_order", "'orders/' || o.order_id", "format('dispute %s, none is', o.dispute)",
+		  "FROM ticketing.orders o WHERE o.dispute IS NOT NULL AND NOT EXISTS (SELECT FROM ticketing.disputes d WHERE d.order_id = o.order_id AND d.phase = o.dispute)"),
+	CHECK("disputed_ticket_suspended", "'tickets/' || t.id", "format('%s, but disputed by %s, which is %s', t.status, d.dispute_id, d.phase)",
+		  "FROM ticketing.disputes d JOIN ticketing.dispute_tickets k USING (dispute_id) JOIN public.tickets t ON t.id = k.ticket_id WHERE d.phase IN ('open', 'lost') AND t.status IN ('active', 'scanned')"),
+	CHECK("payout_divided", "'payouts/' || e.payout_id", "format('%s of events, %s paid out', e.amount, coalesce(p.amount_cents::text, 'nothing'))",
+		  "FROM (SELECT payout_id, sum(amount_cents) AS amount FROM ticketing.payout_events GROUP BY 1) e LEFT JOIN ticketing.payouts p USING (payout_id) WHERE e.amount > greatest(coalesce(p.amount_cents, 0), 0)"),
 	/* doors */
 	CHECK("suspended_seat", "'suspended_tickets/' || s.ticket_id", "format('ticket %s, hold %s', coalesce(t.status, 'gone'), coalesce(h.status, 'gone'))",
 		  "FROM ticketing.suspended_tickets s LEFT JOIN public.tickets t ON t.id = s.ticket_id LEFT JOIN ticketing.ticket_holds h ON h.id = s.hold_id "

@@ -34,6 +34,7 @@ static const struct
 	[LEDGER_BUYER_FEE_REFUND] = {"buyer_fee_refund", "platform", "organizer"},
 	[LEDGER_ORGANIZER_FEE_REFUND] = {"organizer_fee_refund", "platform", "organizer"},
 	[LEDGER_DEBT] = {"debt", "organizer_debt", "platform_claim"},
+	[LEDGER_DEBT_SETTLED] = {"debt_settled", "platform_claim", "organizer_debt"},
 	[LEDGER_DISPUTE] = {"dispute", "platform", "buyer"},
 	[LEDGER_DISPUTE_REINSTATED] = {"dispute_reinstated", "buyer", "platform"},
 	[LEDGER_DISPUTE_FEE] = {"dispute_fee", "platform", "stripe"},
@@ -41,6 +42,9 @@ static const struct
 	[LEDGER_RETRANSFER] = {"retransfer", "platform", "organizer"},
 	[LEDGER_PAYOUT] = {"payout", "organizer", "bank"},
 	[LEDGER_PAYOUT_FAILURE] = {"payout_failure", "bank", "organizer"},
+	[LEDGER_PLATFORM_PAYOUT] = {"platform_payout", "platform", "bank"},
+	[LEDGER_PLATFORM_PAYOUT_FAILURE] = {"platform_payout_failure", "bank", "platform"},
+	[LEDGER_TOPUP] = {"topup", "bank", "platform"},
 	[LEDGER_ROUNDING_UP] = {"rounding_up", "platform", "organizer"},
 	[LEDGER_ROUNDING_DOWN] = {"rounding_down", "organizer", "platform"},
 	[LEDGER_OPENING] = {"opening", "platform", "organizer"},
@@ -91,13 +95,14 @@ ledger_book(const LockedOrder *order, const char *source, const LedgerLine *line
 	return line_columns(lines, count, &values[6]) > 0 && run_latest(&book_lines, values, nulls) > 0;
 }
 
-/* The same of an organizer's account as a whole. */
+/* The same of an organizer's account as a whole, or, with NULL, of the platform's. */
 bool
 ledger_book_payee(const char *payee_account, const char *currency, const char *source, const LedgerLine *lines, int count, TimestampTz now)
 {
-	Datum		values[10] = {CStringGetTextDatum(source), CStringGetTextDatum(currency), (Datum) 0, (Datum) 0, CStringGetTextDatum(payee_account), TimestampTzGetDatum(now)};
+	char		nulls[11] = "  nn      ";
+	Datum		values[10] = {CStringGetTextDatum(source), CStringGetTextDatum(currency), (Datum) 0, (Datum) 0, text_or_null(payee_account, &nulls[4]), TimestampTzGetDatum(now)};
 
-	return line_columns(lines, count, &values[6]) > 0 && run_latest(&book_lines, values, "  nn      ") > 0;
+	return line_columns(lines, count, &values[6]) > 0 && run_latest(&book_lines, values, nulls) > 0;
 }
 
 /* Books a payment of an order, as a destination charge moves it: all of it goes to the organizer, who gives the fees. */

@@ -18,6 +18,7 @@ typedef enum LedgerKind
 	LEDGER_BUYER_FEE_REFUND,	/* and the platform the fees to him */
 	LEDGER_ORGANIZER_FEE_REFUND,
 	LEDGER_DEBT,				/* the organizer's part could not be taken back */
+	LEDGER_DEBT_SETTLED,		/* he does not owe it any more */
 	LEDGER_DISPUTE,				/* a bank took a payment back */
 	LEDGER_DISPUTE_REINSTATED,	/* and brought it again */
 	LEDGER_DISPUTE_FEE,
@@ -25,6 +26,9 @@ typedef enum LedgerKind
 	LEDGER_RETRANSFER,			/* what was reversed goes to the organizer again */
 	LEDGER_PAYOUT,				/* an organizer was paid out */
 	LEDGER_PAYOUT_FAILURE,
+	LEDGER_PLATFORM_PAYOUT,		/* the platform was paid out */
+	LEDGER_PLATFORM_PAYOUT_FAILURE,
+	LEDGER_TOPUP,				/* the platform put money in */
 	LEDGER_ROUNDING_UP,			/* Stripe divided a fee otherwise than we: a cent more for the organizer */
 	LEDGER_ROUNDING_DOWN,
 	LEDGER_OPENING,				/* what was before us */

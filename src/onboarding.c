@@ -24,7 +24,7 @@ KEPT_PLAN(find_payee,
 		  "FROM ticketing.payees p WHERE p.host_id = $1",
 		  TEXTOID);
 KEPT_PLAN(open_account_request,
-		  "SELECT id FROM ticketing.stripe_requests WHERE kind = 'create_account' AND state IN ('ready', 'leased') AND user_id = $1",
+		  "SELECT id FROM ticketing.stripe_requests WHERE kind = 'create_account' AND state IN ('ready', 'leased', 'unknown') AND user_id = $1",
 		  TEXTOID);
 /* What a client has written there in the meantime is drift, and stays. */
 KEPT_PLAN(project_new_payee,
@@ -49,6 +49,19 @@ KEPT_PLAN(project_flags,
 KEPT_PLAN(keep_flags,
 		  "UPDATE ticketing.payees SET charges_enabled = $2, payouts_enabled = $3, details_submitted = $4, recorded_at = $5 WHERE stripe_account_id = $1",
 		  TEXTOID, BOOLOID, BOOLOID, BOOLOID, TIMESTAMPTZOID);
+
+/* Of hosts who share an account the one who has sold something for it. */
+KEPT_PLAN(find_host,
+		  "SELECT p.host_id FROM ticketing.payees p WHERE p.stripe_account_id = $1 "
+		  "ORDER BY EXISTS (SELECT FROM ticketing.event_settings s JOIN ticketing.ledger l ON l.event_id = s.event_id WHERE s.host_id = p.host_id AND l.payee_account = $1) DESC, p.host_id LIMIT 1",
+		  TEXTOID);
+KEPT_PLAN(project_departure,
+		  "UPDATE public.organizer_accounts a SET charges_enabled = false, updated_at = $2 "
+		  "FROM ticketing.payees p WHERE p.stripe_account_id = $1 AND a.host_id = p.host_id AND a.stripe_account_id = $1 AND a.charges_enabled",
+		  TEXTOID, TIMESTAMPTZOID);
+KEPT_PLAN(keep_departure,
+		  "UPDATE ticketing.payees SET charges_enabled = false, recorded_at = $2 WHERE stripe_account_id = $1",
+		  TEXTOID, TIMESTAMPTZOID);
 
 /* The account's flags as Stripe has them, for a statement. */
 static void
@@ -109,7 +122,45 @@ account_created(const StripeAnswer *call)
 	record_finding("second_account", psprintf("payees/%s", call->user_id), answer_end(&detail), call->now);
 }
 
-/* Effect of get_account. An answer that is applied late has no flags any more: it says nothing. */
+/* The host whose payee has that account; NULL: nobody's has. */
+char *
+host_of_account(const char *stripe_account_id)
+{
+	Datum		account = CStringGetTextDatum(stripe_account_id);
+
+	return run_latest(&find_host, &account, NULL) == 0 ? NULL : row_text(0, 1);
+}
+
+/* Asks Stripe how an account stands, unless that has been asked and not been sent. */
+void
+fetch_account(const char *stripe_account_id, TimestampTz now)
+{
+	NewStripeRequest request = {
+		.kind = "get_account", .lane = STRIPE_LANE_BUYER, .method = "GET", .path = psprintf("/v1/accounts/%s", stripe_account_id),
+		.user_id = host_of_account(stripe_account_id)
+	};
+
+	if (request.user_id != NULL && unsent_stripe_request(request.kind, request.user_id) == NULL)
+		enqueue_stripe_request(&request, now);
+}
+
+/* An organizer has cut the platform off from his account: it cannot be paid any more. What was sold for it is as it was. */
+void
+payee_left(const char *stripe_account_id, TimestampTz now)
+{
+	Datum		values[2] = {CStringGetTextDatum(stripe_account_id), TimestampTzGetDatum(now)};
+	const char *host_id = host_of_account(stripe_account_id);
+	Answer		detail;
+
+	declare_lock(RANK_PUBLIC);
+	run_latest(&project_departure, values, NULL);
+	run_latest(&keep_departure, values, NULL);
+	answer_begin(&detail);
+	answer_text(&detail, "stripe_account_id", stripe_account_id);
+	record_finding("payee_left", psprintf("payees/%s", host_id), answer_end(&detail), now);
+}
+
+/* Effect of get_account. An answer that is applied late has no flags any more: it is asked for again. */
 void
 account_answered(const StripeAnswer *call)
 {
@@ -117,6 +168,8 @@ account_answered(const StripeAnswer *call)
 
 	if (json_bool_at(call->answer, JSON_PATH("charges_enabled"), &flag))
 		(void) payee_says(call->answer, call->now);
+	else
+		fetch_account(answer_field(call, "id"), call->now);
 }
 
 /* Effect of create_account_link. An answer that is applied late has no url any more: the host asks again. */

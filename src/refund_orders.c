@@ -29,6 +29,8 @@ KEPT_PLAN(refundable_tickets,
 		  "FROM ticketing.order_tickets k JOIN ticketing.order_items i USING (order_id, item) "
 		  "WHERE k.order_id = $1 AND ($2 IS NULL OR k.ticket_id = ANY ($2)) ORDER BY k.ticket_id",
 		  UUIDOID, UUIDARRAYOID);
+KEPT_PLAN(used_meanwhile,
+		  "SELECT ticket_id FROM ticketing.suspended_tickets WHERE ticket_id = ANY ($1) AND status_before = 'scanned' LIMIT 1", UUIDARRAYOID);
 KEPT_PLAN(left_to_refund,
 		  "SELECT o.total_cents - coalesce((SELECT sum(r.amount_cents) FROM ticketing.refunds r WHERE r.order_id = o.order_id AND r.reason <> 'duplicate' AND r.state <> 'failed'), 0) "
 		  "FROM ticketing.orders o WHERE o.order_id = $1",
@@ -87,6 +89,25 @@ int_array(Datum *elements, int count)
 	return PointerGetDatum(construct_array(elements, count, INT4OID, sizeof(int32), true, TYPALIGN_INT));
 }
 
+static void
+refuse_used(const char *ticket_id)
+{
+	refuse(WRONG_STATE, psprintf("\"ticket_id\": \"%s\", \"status\": \"scanned\"", ticket_id),
+		   "Pass force => true to refund a ticket that has been used.",
+		   "ticket %s has been checked in", ticket_id);
+}
+
+/* Suspends the tickets; whoever was at the door with one in the meantime has used it. */
+static void
+suspend_chosen(const LockedOrder *order, const Chosen *chosen, const NewRefund *refund, bool force, TimestampTz now)
+{
+	Datum		ids = uuid_array(chosen->ids, chosen->count);
+
+	(void) suspend_tickets(order->event_id, ids, psprintf("refund %s", uuid_text(&refund->refund_id)), refund->actor, NULL, now);
+	if (!force && run_latest(&used_meanwhile, &ids, NULL) > 0)
+		refuse_used(row_uuid_text(0, 1));
+}
+
 /* Reads the tickets asked for, or all that are left, and adds them up; refuses what must not be. */
 static void
 choose_tickets(const LockedOrder *order, ArrayType *ticket_ids, bool force, Chosen *chosen)
@@ -117,9 +138,7 @@ choose_tickets(const LockedOrder *order, ArrayType *ticket_ids, bool force, Chos
 				   "ticket %s is refunded or about to be", row_uuid_text(row, 1));
 		}
 		if (!force && DatumGetBool(row_datum(row, 6)))
-			refuse(WRONG_STATE, psprintf("\"ticket_id\": \"%s\", \"status\": \"scanned\"", row_uuid_text(row, 1)),
-				   "Pass force => true to refund a ticket that has been used.",
-				   "ticket %s has been checked in", row_uuid_text(row, 1));
+			refuse_used(row_uuid_text(row, 1));
 		chosen->ids[n] = uuid_copy(row_datum(row, 1));
 		chosen->amounts[n] = Int32GetDatum(price + buyer_fee);
 		chosen->buyer_fees[n] = Int32GetDatum(buyer_fee);
@@ -210,7 +229,7 @@ refund_tickets(LockedOrder *order, ArrayType *ticket_ids, const char *reason, co
 	{
 		begin_refund(order, &refund, whole, now);
 		if (chosen.count > 0)
-			(void) suspend_tickets(order->event_id, uuid_array(chosen.ids, chosen.count), psprintf("refund %s", uuid_text(&refund.refund_id)), actor, NULL, now);
+			suspend_chosen(order, &chosen, &refund, force, now);
 	}
 	settle_refunds(order, "refund_requested", actor, psprintf("{\"refund_id\": \"%s\", \"amount_cents\": %d}", uuid_text(&refund.refund_id), refund.amount_cents), now);
 	order_timeline(&order->order_id, 1, requested, label, now);

@@ -301,24 +301,35 @@ organizer_part_is_back(const LockedOrder *order, const pg_uuid_t *refund_id, con
 	return DatumGetBool(row_datum(0, 1));
 }
 
+/*
+ * What the organizer gave back for a refund: Stripe takes it when it makes the
+ * refund, and does not bring it again when that fails.
+ */
+static void
+book_reversal(const LockedOrder *order, const Refund *refund, TimestampTz now)
+{
+	ledger_book(order, refund_source(refund),
+				(const LedgerLine[]) {
+					{LEDGER_REVERSAL, refund->amount_cents},
+					{LEDGER_BUYER_FEE_REFUND, refund->buyer_fee_cents},
+					{LEDGER_ORGANIZER_FEE_REFUND, refund->organizer_fee_cents}
+				}, 3, now);
+}
+
 /* What a refund that succeeded has moved. */
 static void
 book_refund(const LockedOrder *order, const Refund *refund, TimestampTz now)
 {
+	int32		owed = refund->amount_cents - refund->buyer_fee_cents - refund->organizer_fee_cents;
 	bool		owes = !refund->reverses && strcmp(refund->reason, "dashboard") != 0 && !organizer_part_is_back(order, &refund->id, refund->payment_intent_id);
 
+	if (refund->reverses)
+		book_reversal(order, refund, now);
 	ledger_book(order, refund_source(refund),
-				(const LedgerLine[]) {
-					{LEDGER_REFUND, refund->amount_cents},
-					{LEDGER_REVERSAL, refund->reverses ? refund->amount_cents : 0},
-					{LEDGER_BUYER_FEE_REFUND, refund->reverses ? refund->buyer_fee_cents : 0},
-					{LEDGER_ORGANIZER_FEE_REFUND, refund->reverses ? refund->organizer_fee_cents : 0},
-					{LEDGER_DEBT, owes ? refund->amount_cents - refund->buyer_fee_cents - refund->organizer_fee_cents : 0}
-				}, 5, now);
+				(const LedgerLine[]) {{LEDGER_REFUND, refund->amount_cents}, {LEDGER_DEBT, owes ? owed : 0}}, 2, now);
 	if (owes)
 		record_finding("organizer_owes", psprintf("refunds/%s", refund_source(refund)),
-					   psprintf("{\"payee_account\": \"%s\", \"amount_cents\": %d}", order->payee_account ? order->payee_account : "",
-								refund->amount_cents - refund->buyer_fee_cents - refund->organizer_fee_cents), now);
+					   psprintf("{\"payee_account\": \"%s\", \"amount_cents\": %d}", order->payee_account ? order->payee_account : "", owed), now);
 }
 
 /* The tickets of a refund, or, where Stripe's dashboard has given everything back, all of the order; NULL pointer: none. */
@@ -459,15 +470,19 @@ refunds_before_payment(LockedOrder *order, const char *source, TimestampTz now)
 	settle_refunds(order, "refund_succeeded", source, NULL, now);
 }
 
-/* A refund has failed, perhaps after it had succeeded: the buyer has no money of it. Its tickets stay as they are until somebody decides. */
+/*
+ * A refund has failed, perhaps after it had succeeded: the buyer has no money of
+ * it. Its tickets stay as they are until somebody decides. made: Stripe had
+ * taken the money from the platform, and brought it again.
+ */
 static void
-refund_failed(LockedOrder *order, const Refund *refund, bool quietly, const char *source, const char *detail_json, TimestampTz now)
+refund_failed(LockedOrder *order, const Refund *refund, bool made, bool quietly, const char *source, const char *detail_json, TimestampTz now)
 {
 	Datum		id = UUIDPGetDatum(&refund->id);
 
 	run_latest(&mark_tickets_failed, &id, NULL);
-	if (strcmp(refund->state, "succeeded") == 0)
-		ledger_book(order, refund_source(refund), (const LedgerLine[]) {{LEDGER_REFUND_FAILURE, refund->amount_cents}}, 1, now);
+	if (made)
+		ledger_book(order, refund_source(refund), (const LedgerLine[]) {{LEDGER_REFUND, refund->amount_cents}, {LEDGER_REFUND_FAILURE, refund->amount_cents}}, 2, now);
 	if (!quietly)
 		record_finding("refund_failed", psprintf("orders/%s", uuid_text(&order->order_id)), detail_json, now);
 	if (is_duplicate(refund))
@@ -501,7 +516,7 @@ refund_says(LockedOrder *order, const Refund *refund, const char *stripe_refund_
 	if (strcmp(state, "succeeded") == 0)
 		refund_succeeded(order, refund, stripe_refund_id, source, detail_json, now);
 	else
-		refund_failed(order, refund, quietly, source, detail_json, now);
+		refund_failed(order, refund, stripe_refund_id != NULL && strcmp(failure, "canceled") != 0, quietly, source, detail_json, now);
 }
 
 /* A refund that we have not made. */
@@ -533,6 +548,8 @@ hear_refund(LockedOrder *order, const Refund *refund, Jsonb *object, const char 
 
 	if (status == NULL)
 		return;
+	if (refund->reverses && json_string_at(object, JSON_PATH("transfer_reversal")) != NULL)
+		book_reversal(order, refund, now);
 	if (strcmp(status, "succeeded") == 0)
 		refund_says(order, refund, stripe_refund_id, "succeeded", NULL, false, source, now);
 	else if (strcmp(status, "failed") == 0 || strcmp(status, "canceled") == 0)

@@ -16,9 +16,12 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 
 #include "dvnt_ticketing.h"
@@ -52,36 +55,41 @@ KEPT_PLAN(list_queues,
 		  "    WHERE r.state = 'ready' AND r.runnable AND (r.endpoint, r.lane) > (q.endpoint, q.lane) ORDER BY r.endpoint, r.lane LIMIT 1) n) "
 		  "SELECT endpoint, lane FROM q",
 		  INT2OID);
+/*
+ * What is needed of other tables is read row by row, by scalar subqueries: a
+ * join may be planned as one that reads all customers there are, for each claim.
+ */
 KEPT_PLAN(pick_ready,
-		  "SELECT r.id, r.lane, r.endpoint, r.body IS NOT NULL, r.params "
+		  "SELECT r.id, r.lane, r.endpoint, r.body IS NOT NULL, "
+		  "       CASE WHEN r.customer_of IS NULL AND r.account_of IS NULL AND r.kind NOT IN ('create_checkout_session', 'create_refund', 'create_reversal', 'create_transfer') THEN r.params ELSE r.params "
 		  "         || CASE WHEN r.customer_of IS NULL THEN '{}' ELSE jsonb_build_object('customer', c.id) END "
-		  "         || CASE WHEN r.account_of IS NULL THEN '{}' ELSE jsonb_build_object('account', a.id) END "
+		  "         || CASE WHEN r.account_of IS NULL THEN '{}' ELSE jsonb_build_object('account', c.account_id) END "
 		  "         || CASE WHEN r.kind <> 'create_checkout_session' THEN '{}' ELSE jsonb_build_object('expires_at', $4) END "
-		  "         || CASE WHEN r.kind <> 'create_refund' THEN '{}' ELSE jsonb_build_object('metadata', coalesce(r.params -> 'metadata', '{}') || jsonb_build_object('request_id', r.id)) END, "
-		  "       (r.customer_of IS NOT NULL AND c.id IS NULL) OR (r.account_of IS NOT NULL AND a.id IS NULL) "
-		  "         OR EXISTS (SELECT FROM ticketing.stripe_requests w WHERE w.id = r.waits_for AND w.state = 'done' AND NOT w.applied), r.first_sent_at, "
-		  "       r.first_sent_at IS NULL AND r.lane = 1 AND r.kind LIKE 'create\\_%' AND r.order_id IS NOT NULL AND "
-		  "         EXISTS (SELECT FROM ticketing.orders o WHERE o.order_id = r.order_id AND o.state NOT IN ('created', 'awaiting_payment', 'processing')), "
-		  "       EXISTS (SELECT FROM ticketing.stripe_requests w WHERE w.id = r.waits_for AND w.state = 'failed'), "
-		  "       r.id, r.kind, r.order_id, r.user_id "
+		  "         || CASE WHEN r.kind NOT IN ('create_refund', 'create_reversal', 'create_transfer') THEN '{}' ELSE jsonb_build_object('metadata', coalesce(r.params -> 'metadata', '{}') || jsonb_build_object('request_id', r.id)) END END, "
+		  "       (r.customer_of IS NOT NULL AND c.id IS NULL) OR (r.account_of IS NOT NULL AND c.account_id IS NULL) OR c.awaited = 'unapplied', r.first_sent_at, "
+		  "       CASE WHEN r.first_sent_at IS NULL AND r.lane = 1 AND r.kind LIKE 'create\\_%' AND r.order_id IS NOT NULL "
+		  "         THEN coalesce((SELECT o.state NOT IN ('created', 'awaiting_payment', 'processing') FROM ticketing.orders o WHERE o.order_id = r.order_id), false) ELSE false END, "
+		  "       coalesce(c.awaited = 'failed', false), r.id, r.kind, r.order_id, r.user_id "
 		  "FROM unnest($1, $2, $3) q (endpoint, lane, most) "
 		  "CROSS JOIN LATERAL (SELECT * FROM ticketing.stripe_requests s "
 		  "  WHERE s.state = 'ready' AND s.runnable AND s.endpoint = q.endpoint AND s.lane = q.lane ORDER BY s.seq LIMIT q.most FOR UPDATE SKIP LOCKED) r "
-		  "LEFT JOIN LATERAL (SELECT stripe_customer_id AS id FROM public.stripe_customers u WHERE u.user_id = r.customer_of) c ON true "
-		  "LEFT JOIN LATERAL (SELECT stripe_account_id AS id FROM ticketing.payees p WHERE p.host_id = r.account_of) a ON true "
+		  "CROSS JOIN LATERAL (SELECT "
+		  "    CASE WHEN r.customer_of IS NOT NULL THEN (SELECT u.stripe_customer_id FROM public.stripe_customers u WHERE u.user_id = r.customer_of) END AS id, "
+		  "    CASE WHEN r.account_of IS NOT NULL THEN (SELECT p.stripe_account_id FROM ticketing.payees p WHERE p.host_id = r.account_of) END AS account_id, "
+		  "    CASE WHEN r.waits_for IS NOT NULL THEN (SELECT CASE WHEN w.state = 'failed' THEN 'failed' WHEN w.state = 'done' AND NOT w.applied THEN 'unapplied' END "
+		  "      FROM ticketing.stripe_requests w WHERE w.id = r.waits_for) END AS awaited OFFSET 0) c "
 		  "ORDER BY r.lane, r.seq",
 		  TEXTARRAYOID, INT2ARRAYOID, INT4ARRAYOID, INT8OID);
 KEPT_PLAN(set_aside,
 		  "UPDATE ticketing.stripe_requests SET state = $2, runnable = $3 IS NULL, run_at = coalesce($3, run_at) WHERE id = $1",
 		  UUIDOID, TEXTOID, TIMESTAMPTZOID);
+/* One token for all that a claim leases: what it fences is a lease of a row, and no row is leased twice in a claim. */
 KEPT_PLAN(lease,
-		  "WITH l AS ("
-		  "  UPDATE ticketing.stripe_requests r SET state = 'leased', attempts = r.attempts + 1, body = coalesce(r.body, b.body), lease_token = gen_random_uuid(), "
-		  "    leased_at = $3, lease_expires_at = $4, first_sent_at = coalesce(r.first_sent_at, $3) "
-		  "  FROM unnest($1, $2) b (id, body) WHERE r.id = b.id "
-		  "  RETURNING r.id, r.lease_token, r.method, r.path, r.body, r.stripe_account, r.api_version, r.idempotency_key::text AS key, r.attempts, r.kind, r.endpoint, r.lane, r.seq) "
-		  "SELECT id, lease_token, method, path, body, stripe_account, api_version, key, attempts, kind, endpoint FROM l ORDER BY lane, seq",
-		  UUIDARRAYOID, TEXTARRAYOID, TIMESTAMPTZOID, TIMESTAMPTZOID);
+		  "UPDATE ticketing.stripe_requests r SET state = 'leased', attempts = r.attempts + 1, body = coalesce(r.body, b.body), lease_token = $5, "
+		  "  leased_at = $3, lease_expires_at = $4, first_sent_at = coalesce(r.first_sent_at, $3) "
+		  "FROM unnest($1, $2) WITH ORDINALITY b (id, body, number) WHERE r.id = b.id "
+		  "RETURNING r.id, r.lease_token, r.method, r.path, r.body, r.stripe_account, r.api_version, r.idempotency_key::text, r.attempts, r.kind, r.endpoint, r.kind <> ALL ($6), b.number",
+		  UUIDARRAYOID, TEXTARRAYOID, TIMESTAMPTZOID, TIMESTAMPTZOID, UUIDOID, TEXTARRAYOID);
 KEPT_PLAN(next_due,
 		  "SELECT run_at FROM ticketing.stripe_requests WHERE state = 'ready' AND NOT runnable AND run_at < 'infinity' AND run_at > $1 ORDER BY run_at LIMIT 1",
 		  TIMESTAMPTZOID);
@@ -127,11 +135,12 @@ typedef struct Claim
 	int			count;
 } Claim;
 
-/* Milliseconds from now on, at least one. */
+/* Milliseconds from now on, at least one. The relay sleeps by its own clock, and the engine's may run faster. */
 static int32
 milliseconds_until(TimestampTz at, TimestampTz now)
 {
-	int64		milliseconds = (at - now + 999) / 1000;
+	double		rate = test_clock_rate > 0 ? test_clock_rate : 1;
+	int64		milliseconds = (int64) ceil((at - now) / (1000.0 * rate));
 
 	return (int32) Max(1, Min(milliseconds, 3600 * 1000));
 }
@@ -196,7 +205,7 @@ pick_candidates(const Claim *claim, Candidate **picked)
 		candidate->bucket = bucket_of((StripeBuckets *) &claim->buckets, row_text(row, 3));
 		candidate->frozen = DatumGetBool(row_datum(row, 4));
 		candidate->params = DatumGetJsonbPCopy(row_datum(row, 5));
-		candidate->lacks_answer = DatumGetBool(row_datum(row, 6));
+		candidate->lacks_answer = !row_is_null(row, 6) && DatumGetBool(row_datum(row, 6));
 		candidate->too_old = !row_is_null(row, 7) && DatumGetTimestampTz(row_datum(row, 7)) < add_seconds(claim->now, -UNKNOWN_AFTER_SECONDS);
 		candidate->order_ended = DatumGetBool(row_datum(row, 8));
 		candidate->waits_in_vain = DatumGetBool(row_datum(row, 9));
@@ -214,6 +223,24 @@ freeze_body(void *argument)
 
 	candidate->body = encode_stripe_form(candidate->params);
 	MemoryContextSwitchTo(outer);
+}
+
+/* Candidates that were picked together. */
+typedef struct Pick
+{
+	Candidate  *candidates;
+	int			count;
+} Pick;
+
+/* For try_step: all bodies, as long as none of them has a fault. */
+static void
+freeze_bodies(void *argument)
+{
+	Pick	   *pick = argument;
+
+	for (int i = 0; i < pick->count; i++)
+		if (!pick->candidates[i].frozen)
+			freeze_body(&pick->candidates[i]);
 }
 
 /* Ends a request that will never be sent, with what waits for it. */
@@ -260,7 +287,7 @@ take_candidate(Claim *claim, Candidate *candidate)
 		put_aside(candidate, "ready", &later);
 	else if (claim->count < claim->max_rows && tokens_left(&claim->buckets, candidate->bucket, candidate->lane) > 0)
 	{
-		if (!candidate->frozen && (fault = try_step(freeze_body, candidate)) != NULL)
+		if (!candidate->frozen && candidate->body == NULL && (fault = try_step(freeze_body, candidate)) != NULL)
 		{
 			end_unsent(candidate, fault, claim->now);
 			return;
@@ -278,23 +305,30 @@ take_candidates(Claim *claim)
 {
 	for (int round = 0; round < ROUNDS; round++)
 	{
-		Candidate  *candidates;
+		Pick		pick = {NULL, 0};
 		int			before = claim->count;
-		int			picked = pick_candidates(claim, &candidates);
 
-		for (int i = 0; i < picked; i++)
-			take_candidate(claim, &candidates[i]);
+		pick.count = pick_candidates(claim, &pick.candidates);
+		if (pick.count > 0)
+			(void) try_step(freeze_bodies, &pick);	/* one that fails is found out below */
+		for (int i = 0; i < pick.count; i++)
+			take_candidate(claim, &pick.candidates[i]);
 		/* those that were taken are still ready: they must not be picked again before they are leased */
-		if (picked == 0 || claim->count > before)
+		if (pick.count == 0 || claim->count > before)
 			break;
 	}
 }
 
-/* Leases what was taken; the rows are the claim's result. */
+/* Leases what was taken; the rows are the claim's result, in the order in which they were taken. */
 static void
 lease_taken(FunctionCallInfo fcinfo, const Claim *claim, TimestampTz end)
 {
-	Datum		values[4];
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	int			columns = result->setDesc->natts;
+	Datum	   *row_values = palloc(sizeof(Datum) * (columns + 1));
+	bool	   *row_nulls = palloc(sizeof(bool) * (columns + 1));
+	uint64	   *rows = palloc(sizeof(uint64) * (claim->count + 1));
+	Datum		values[6];
 
 	if (claim->count == 0)
 		return;
@@ -302,8 +336,17 @@ lease_taken(FunctionCallInfo fcinfo, const Claim *claim, TimestampTz end)
 	values[1] = array_with_nulls(claim->bodies, claim->no_body, claim->count, TEXTOID);
 	values[2] = TimestampTzGetDatum(claim->now);
 	values[3] = TimestampTzGetDatum(end);
-	run_latest(&lease, values, NULL);
-	rows_to_result(fcinfo);
+	values[4] = DirectFunctionCall1(gen_random_uuid, (Datum) 0);
+	values[5] = kinds_stored_together();
+	if (run_latest(&lease, values, NULL) != claim->count)
+		elog(ERROR, "what was picked could not be leased");
+	for (int row = 0; row < claim->count; row++)
+		rows[DatumGetInt64(row_datum(row, columns + 1)) - 1] = row;
+	for (int i = 0; i < claim->count; i++)
+	{
+		heap_deform_tuple(SPI_tuptable->vals[rows[i]], SPI_tuptable->tupdesc, row_values, row_nulls);
+		tuplestore_putvalues(result->setResult, result->setDesc, row_values, row_nulls);
+	}
 }
 
 /* What relay_pause will say. */

@@ -5,8 +5,9 @@
  *
  * Reads and writes ticketing.stripe_inbox, writes public.stripe_events and
  * ticketing.findings, reads ticketing.installation, orders and order_payments
- * and public.orders; asks Stripe through payments.c and refunds.c. Locks: the
- * event's inbox row, then the user, the order and what follows it.
+ * and public.orders; asks Stripe through payments.c, refunds.c, disputes.c,
+ * payouts.c and onboarding.c. Locks: the event's inbox row, then the user, the
+ * order and what follows it.
  */
 #include "postgres.h"
 
@@ -75,6 +76,7 @@ typedef struct StripeEvent
 	bool		livemode;
 	Jsonb	   *object;			/* what it is about; NULL if there is none */
 	char	   *object_id;
+	char	   *found_by;		/* the object by which its order is found: of a dispute its payment, else itself */
 } StripeEvent;
 
 /* What became of an event. */
@@ -98,6 +100,9 @@ read_event(Jsonb *json, StripeEvent *event)
 	event->has_livemode = json_bool_at(json, JSON_PATH("livemode"), &event->livemode);
 	event->object = json_object_at(json, JSON_PATH("data", "object"));
 	event->object_id = json_string_at(json, JSON_PATH("data", "object", "id"));
+	event->found_by = event->object_id;
+	if (event->type != NULL && strncmp(event->type, "charge.dispute.", strlen("charge.dispute.")) == 0)
+		event->found_by = json_string_at(json, JSON_PATH("data", "object", "payment_intent"));
 	return event->id != NULL;
 }
 
@@ -128,7 +133,7 @@ settled(const pg_uuid_t *order_id, OrderOutcome outcome)
 static Settlement
 unknown_payment(const StripeEvent *event)
 {
-	Datum		object_id = CStringGetTextDatum(event->object_id);
+	Datum		object_id = CStringGetTextDatum(event->found_by);
 
 	return run_latest(&order_of_before, &object_id, NULL) > 0 ? ignored("before_us") : parked("unknown_object");
 }
@@ -191,11 +196,61 @@ refund_event(const StripeEvent *event, TimestampTz now)
 	return settlement;
 }
 
+/* A dispute is asked how it stands, as refunds are. An old version's event does not say which payment it is about: the answer will. */
+static Settlement
+dispute_event(const StripeEvent *event, TimestampTz now)
+{
+	Settlement	settlement = {.state = "applied", .reason = "fetched"};
+
+	if (event->found_by != NULL)
+	{
+		settlement.has_order = order_of_payment(event->found_by, &settlement.order_id);
+		if (!settlement.has_order)
+			return unknown_payment(event);
+	}
+	else if (event->api_version == NULL || strcmp(event->api_version, stripe_api_version) == 0)
+		return ignored("not_ours");
+	fetch_dispute(event->object_id, settlement.has_order ? &settlement.order_id : NULL, now);
+	return settlement;
+}
+
+/* So is what an organizer is paid out. */
+static Settlement
+payout_event(const StripeEvent *event, TimestampTz now)
+{
+	fetch_payout(event->object_id, event->account, now);
+	return (Settlement) {.state = "applied", .reason = "fetched"};
+}
+
+/* And his account. */
+static Settlement
+account_event(const StripeEvent *event, TimestampTz now)
+{
+	fetch_account(event->account, now);
+	return (Settlement) {.state = "applied", .reason = "fetched"};
+}
+
+/* The organizer does not let us see or pay his account any more. */
+static Settlement
+deauthorized_event(const StripeEvent *event, TimestampTz now)
+{
+	payee_left(event->account, now);
+	return (Settlement) {.state = "applied"};
+}
+
+/* Whose events count: the platform's own, or those of an organizer's account. */
+typedef enum EventSide
+{
+	OF_PLATFORM,
+	OF_ORGANIZER
+} EventSide;
+
 /* The types of events that mean something to us. */
 static const struct
 {
 	const char *type;
 	Settlement	(*apply) (const StripeEvent *event, TimestampTz now);
+	EventSide	side;
 }			types[] = {
 	{"payment_intent.processing", processing_event},
 	{"payment_intent.requires_action", payment_event},
@@ -210,13 +265,35 @@ static const struct
 	{"refund.created", refund_event},
 	{"refund.updated", refund_event},
 	{"refund.failed", refund_event},
+	{"charge.dispute.created", dispute_event},
+	{"charge.dispute.updated", dispute_event},
+	{"charge.dispute.funds_withdrawn", dispute_event},
+	{"charge.dispute.funds_reinstated", dispute_event},
+	{"charge.dispute.closed", dispute_event},
+	{"account.updated", account_event, OF_ORGANIZER},
+	{"account.application.deauthorized", deauthorized_event, OF_ORGANIZER},
+	{"payout.created", payout_event, OF_ORGANIZER},
+	{"payout.updated", payout_event, OF_ORGANIZER},
+	{"payout.paid", payout_event, OF_ORGANIZER},
+	{"payout.failed", payout_event, OF_ORGANIZER},
+	{"payout.canceled", payout_event, OF_ORGANIZER},
 };
+
+/* Whether an event comes from where its type counts: a connected account's own charges could else pay our orders. */
+static bool
+is_from(const StripeEvent *event, EventSide side)
+{
+	if (side == OF_PLATFORM)
+		return event->account == NULL;
+	return event->account != NULL && is_stripe_id(event->account) && host_of_account(event->account) != NULL;
+}
 
 /* Applies an event to its order, or says why not. */
 static Settlement
 apply_event(const StripeEvent *event, TimestampTz now)
 {
 	Settlement	(*apply) (const StripeEvent *, TimestampTz) = NULL;
+	EventSide	side = OF_PLATFORM;
 
 	if (run_latest(&read_livemode, NULL, NULL) == 0)
 		return parked("no_installation");
@@ -224,12 +301,15 @@ apply_event(const StripeEvent *event, TimestampTz now)
 		return ignored("livemode");
 	for (size_t i = 0; i < lengthof(types) && event->type != NULL; i++)
 		if (strcmp(types[i].type, event->type) == 0)
+		{
 			apply = types[i].apply;
+			side = types[i].side;
+		}
 	if (apply == NULL)
 		return ignored("type");
-	if (event->account != NULL)
+	if (!is_from(event, side))
 		return ignored("account");
-	if (event->object_id == NULL)
+	if (event->object_id == NULL || !is_stripe_id(event->object_id))
 		return ignored("no_object");
 	return apply(event, now);
 }
@@ -370,7 +450,7 @@ record_received(const StripeEvent *event, bool is_text, bytea *payload, Timestam
 
 	values[0] = CStringGetTextDatum(event->id);
 	values[1] = text_or_null(event->type, &nulls[1]);
-	values[2] = text_or_null(event->object_id, &nulls[2]);
+	values[2] = text_or_null(event->found_by, &nulls[2]);
 	values[3] = text_or_null(event->account, &nulls[3]);
 	nulls[4] = event->has_livemode ? ' ' : 'n';
 	values[4] = BoolGetDatum(event->livemode);
@@ -442,11 +522,14 @@ receive_event(bytea *payload, TimestampTz now)
 	return webhook_answer(settlement.state, &event, &settlement);
 }
 
-/* The types of events that mean something to us, by number; NULL after the last one. */
+/* The types of events that mean something to us, by number, and whether they are a connected account's; NULL after the last one. */
 const char *
-event_type(int number)
+event_type(int number, bool *connected)
 {
-	return number < lengthof(types) ? types[number].type : NULL;
+	if (number >= lengthof(types))
+		return NULL;
+	*connected = types[number].side == OF_ORGANIZER;
+	return types[number].type;
 }
 
 /* For try_step. */

@@ -20,7 +20,7 @@
 
 KEPT_PLAN(unknown_requests,
 		  "SELECT r.id, r.kind, r.method, r.lane, r.params, c.stripe_customer_id, "
-		  "       (extract(epoch FROM coalesce(r.first_sent_at, r.created_at)))::bigint, r.order_id, r.event_id, r.user_id "
+		  "       (extract(epoch FROM coalesce(r.first_sent_at, r.created_at)))::bigint, r.order_id, r.event_id, r.user_id, r.path "
 		  "FROM ticketing.stripe_requests r LEFT JOIN public.stripe_customers c ON c.user_id = r.customer_of "
 		  "WHERE r.state = 'unknown' AND r.lookup_id IS NULL ORDER BY r.seq LIMIT $1 FOR UPDATE OF r SKIP LOCKED",
 		  INT4OID);
@@ -40,18 +40,21 @@ KEPT_PLAN(params_after, "SELECT ($1 || jsonb_build_object('starting_after', $2))
 typedef struct Listing
 {
 	const char *kind;
-	const char *path;
+	const char *path;			/* NULL: the request's own */
 	bool		by_customer;
 	const char *parameters[3];	/* of the request, that list by the same */
 	bool		since;			/* only what was made since it was first sent */
-	const char *metadata;		/* the object's key that tells it from others: of its order, its user, or the request itself */
+	const char *metadata;		/* the object's key that tells it from others: of its order, its user or host, or the request itself */
 } Listing;
 
 static const Listing listings[] = {
 	{"create_customer", "/v1/customers", false, {"email"}, true, "user_id"},
 	{"create_payment_intent", "/v1/payment_intents", true, {NULL}, true, "order_id"},
 	{"create_checkout_session", "/v1/checkout/sessions", true, {NULL}, true, "order_id"},
+	{"create_account", "/v1/accounts", false, {NULL}, true, "host_id"},
 	{"create_refund", "/v1/refunds", false, {"payment_intent", "charge"}, false, "request_id"},
+	{"create_reversal", NULL, false, {NULL}, false, "request_id"},
+	{"create_transfer", "/v1/transfers", false, {"destination"}, true, "request_id"},
 };
 
 /* What is made again without harm, and expires by itself. */
@@ -89,6 +92,7 @@ typedef struct UnknownRequest
 	pg_uuid_t  *order_id;
 	int32		event_id;
 	char	   *user_id;
+	char	   *path;
 } UnknownRequest;
 
 static void
@@ -105,7 +109,7 @@ enqueue_listing(const pg_uuid_t *request_id, NewStripeRequest *listing, Timestam
 static void
 look_up(const UnknownRequest *request, const Listing *listing, TimestampTz now)
 {
-	NewStripeRequest asked = {.lane = request->lane, .path = listing->path, .order_id = request->order_id, .event_id = request->event_id, .user_id = request->user_id};
+	NewStripeRequest asked = {.lane = request->lane, .path = listing->path ? listing->path : request->path, .order_id = request->order_id, .event_id = request->event_id, .user_id = request->user_id};
 	Answer		params;
 
 	answer_begin(&params);
@@ -169,6 +173,7 @@ resolve_unknown_requests(TimestampTz now)
 			request->order_id = DatumGetUUIDP(uuid_copy(row_datum(row, 8)));
 		request->event_id = row_is_null(row, 9) ? 0 : DatumGetInt32(row_datum(row, 9));
 		request->user_id = row_text(row, 10);
+		request->path = row_text(row, 11);
 	}
 	for (uint64 i = 0; i < rows; i++)
 	{
@@ -187,7 +192,7 @@ resolve_unknown_requests(TimestampTz now)
 static const char *
 expected_value(const Listing *listing, const StripeAnswer *request)
 {
-	if (strcmp(listing->metadata, "user_id") == 0)
+	if (strcmp(listing->metadata, "user_id") == 0 || strcmp(listing->metadata, "host_id") == 0)
 		return request->user_id;
 	if (strcmp(listing->metadata, "order_id") == 0)
 		return request->order_id ? uuid_text(request->order_id) : NULL;

@@ -41,6 +41,11 @@ KEPT_PLAN(claimed_back,
 		  "SELECT 'refund ' || r.refund_id FROM ticketing.refund_tickets r WHERE r.ticket_id = $1 AND NOT r.failed "
 		  "UNION ALL SELECT 'dispute ' || d.dispute_id FROM ticketing.dispute_tickets t JOIN ticketing.disputes d USING (dispute_id) WHERE t.ticket_id = $1 AND d.phase = 'open' LIMIT 1",
 		  UUIDOID);
+/* What the organizer gave back for a ticket, to a refund that then failed. */
+KEPT_PLAN(organizers_part,
+		  "SELECT t.refund_id, t.amount_cents - t.buyer_fee_cents - t.organizer_fee_cents FROM ticketing.refund_tickets t "
+		  "JOIN ticketing.ledger l ON l.source = t.refund_id::text AND l.kind = 'reversal' WHERE t.ticket_id = $1 AND t.failed LIMIT 1",
+		  UUIDOID);
 KEPT_PLAN(order_of_ticket,
 		  "SELECT order_id FROM ticketing.order_tickets WHERE ticket_id = $1", UUIDOID);
 KEPT_PLAN(status_of_ticket,
@@ -311,7 +316,12 @@ dvnt_void_ticket(PG_FUNCTION_ARGS)
 
 	if (!ticket.suspended)
 		require_valid(&ticket);
-	end_tickets(ticket.event_id, only_ticket(&ticket), "void", "voided", actor, reason, engine_now());
+	if (!try_end_tickets(ticket.event_id, only_ticket(&ticket), "void", "voided", actor, reason, engine_now()))
+	{
+		ticket.suspended = false;
+		lock_changed_ticket(&ticket);
+		refuse(WRONG_STATE, ticket_figure(&ticket), NULL, "ticket %s was changed meanwhile", uuid_text(&ticket.id));
+	}
 	PG_RETURN_DATUM(end_seat_change(&ticket, "void"));
 }
 
@@ -331,6 +341,21 @@ dvnt_suspend_ticket(PG_FUNCTION_ARGS)
 	require_valid(&ticket);
 	(void) suspend_tickets(ticket.event_id, only_ticket(&ticket), reason, actor, NULL, engine_now());
 	PG_RETURN_DATUM(end_seat_change(&ticket, "suspended"));
+}
+
+/* The buyer keeps his ticket after a refund that failed: the organizer's part, if it was taken back for that, is due to him again. */
+static void
+find_part_kept(const ChangedTicket *ticket, TimestampTz now)
+{
+	Datum		id = UUIDPGetDatum(&ticket->id);
+	Answer		detail;
+
+	if (run_latest(&organizers_part, &id, NULL) == 0)
+		return;
+	answer_begin(&detail);
+	answer_text(&detail, "refund_id", row_uuid_text(0, 1));
+	answer_int(&detail, "amount_cents", DatumGetInt32(row_datum(0, 2)));
+	record_finding("organizer_is_owed", psprintf("tickets/%s", uuid_text(&ticket->id)), answer_end(&detail), now);
 }
 
 PG_FUNCTION_INFO_V1(dvnt_restore_ticket);
@@ -355,7 +380,10 @@ dvnt_restore_ticket(PG_FUNCTION_ARGS)
 		refuse(WRONG_STATE, ticket_figure(&ticket), NULL, "ticket %s was changed since it was suspended", uuid_text(&ticket.id));
 	restore_tickets(ticket.event_id, only_ticket(&ticket), actor, now);
 	if (order.state == ORDER_REFUND_FAILED)
+	{
+		find_part_kept(&ticket, now);
 		settle_refunds(&order, "restored", actor, NULL, now);
+	}
 	run_latest(&status_of_ticket, &id, NULL);
 	PG_RETURN_DATUM(end_seat_change(&ticket, row_text(0, 1)));
 }

@@ -109,26 +109,26 @@ return_seats(int32 event_id, Datum ticket_ids)
 	stock_return(moves, (int) rows);
 }
 
-/* Ends the holds that keep the seats of suspended tickets; there are as many as there should be. */
-static void
+/* Ends the holds that keep the seats of suspended tickets; false when there are not as many as there should be. */
+static bool
 end_holds(Datum ticket_ids, const char *status, int64 expected, TimestampTz now)
 {
 	Datum		values[3] = {ticket_ids, CStringGetTextDatum(status), TimestampTzGetDatum(now)};
 
 	if (expected == 0)
-		return;
+		return true;
 	declare_lock(RANK_HOLD);
-	if (run_latest(&end_kept_seats, values, NULL) != (uint64) expected)
-		fail_changed_meanwhile();
+	return run_latest(&end_kept_seats, values, NULL) == (uint64) expected;
 }
 
 /*
  * Ends those of the tickets that are valid or suspended, as void or refunded,
  * and gives their seats back; the others have ended before. The caller has the
- * event's shape lock, shared. reason may be NULL.
+ * event's shape lock, shared. reason may be NULL. False: they were changed
+ * meanwhile, and the caller must raise an error.
  */
-void
-end_tickets(int32 event_id, Datum ticket_ids, const char *status, const char *change, const char *actor, const char *reason, TimestampTz now)
+bool
+try_end_tickets(int32 event_id, Datum ticket_ids, const char *status, const char *change, const char *actor, const char *reason, TimestampTz now)
 {
 	char		nulls[8] = "       ";
 	Datum		values[7] = {ticket_ids, Int32GetDatum(event_id), CStringGetTextDatum(status), CStringGetTextDatum(change), CStringGetTextDatum(actor),
@@ -140,17 +140,27 @@ end_tickets(int32 event_id, Datum ticket_ids, const char *status, const char *ch
 	seats = DatumGetInt64(row_datum(0, 1));
 	suspended = DatumGetInt64(row_datum(0, 2));
 	if (seats == 0)
-		return;
+		return true;
 	/* the seats before the tickets, as locks are ordered */
-	end_holds(ticket_ids, "released", suspended, now);
+	if (!end_holds(ticket_ids, "released", suspended, now))
+		return false;
 	return_seats(event_id, ticket_ids);
 	declare_lock(RANK_PUBLIC);
 	run_latest(&end_valid_tickets, values, nulls);
 	if (DatumGetInt64(row_datum(0, 1)) != seats)
-		fail_changed_meanwhile();
+		return false;
 	/* what is void was void in public.tickets while it was suspended: no trigger has told the doors */
 	if (suspended > 0)
 		touch_door_states(ticket_ids, event_id);
+	return true;
+}
+
+/* The same for callers who need not tell what was changed. */
+void
+end_tickets(int32 event_id, Datum ticket_ids, const char *status, const char *change, const char *actor, const char *reason, TimestampTz now)
+{
+	if (!try_end_tickets(event_id, ticket_ids, status, change, actor, reason, now))
+		fail_changed_meanwhile();
 }
 
 /* Makes those of the tickets that are suspended valid again, as they were. The caller has the event's shape lock, shared. */
@@ -167,7 +177,8 @@ restore_tickets(int32 event_id, Datum ticket_ids, const char *actor, TimestampTz
 	suspended = DatumGetInt64(row_datum(0, 2));
 	if (suspended == 0)
 		return;
-	end_holds(ticket_ids, "converted", suspended, now);
+	if (!end_holds(ticket_ids, "converted", suspended, now))
+		fail_changed_meanwhile();
 	declare_lock(RANK_PUBLIC);
 	rows = run_latest(&make_valid, values, NULL);
 	if (rows != (uint64) suspended)

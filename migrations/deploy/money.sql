@@ -104,9 +104,12 @@ CREATE TABLE IF NOT EXISTS ticketing.disputes (
   reason            text,
   status            text NOT NULL,
   phase             text NOT NULL CHECK (phase IN ('inquiry', 'open', 'won', 'lost', 'closed')),
+  reversal_request_id uuid,
   reversal_id       text,
   reversed_cents    integer NOT NULL DEFAULT 0,
   fees_refunded_cents integer NOT NULL DEFAULT 0,
+  retransfer_request_id uuid,
+  retransfer_id     text,
   created_at        timestamptz NOT NULL,
   closed_at         timestamptz,
   updated_at        timestamptz NOT NULL
@@ -114,8 +117,15 @@ CREATE TABLE IF NOT EXISTS ticketing.disputes (
 COMMENT ON TABLE ticketing.disputes IS 'Payments that buyers dispute at their banks.';
 COMMENT ON COLUMN ticketing.disputes.status IS 'As Stripe has it.';
 COMMENT ON COLUMN ticketing.disputes.phase IS 'inquiry: warning_*, no money has moved and no ticket is suspended. open: the money is gone for now and the tickets are suspended. won: as if it had not been. lost: the tickets are void. closed: an inquiry that ended.';
-COMMENT ON COLUMN ticketing.disputes.reversal_id IS 'Stripe''s id of the reversal of the transfer, after it was lost.';
+COMMENT ON COLUMN ticketing.disputes.transfer_id IS 'The transfer of the payment to the organizer.';
+COMMENT ON COLUMN ticketing.disputes.reversal_request_id IS 'The request that takes the organizer''s part back, after it was lost.';
+COMMENT ON COLUMN ticketing.disputes.reversal_id IS 'Stripe''s id of that reversal.';
+COMMENT ON COLUMN ticketing.disputes.retransfer_request_id IS 'The request that gives it to him again, when it was won after all.';
+COMMENT ON COLUMN ticketing.disputes.retransfer_id IS 'Stripe''s id of that transfer.';
+CREATE INDEX IF NOT EXISTS disputes_event ON ticketing.disputes (event_id);
 CREATE INDEX IF NOT EXISTS disputes_order ON ticketing.disputes (order_id);
+CREATE UNIQUE INDEX IF NOT EXISTS disputes_reversal ON ticketing.disputes (reversal_request_id) WHERE reversal_request_id IS NOT NULL;
+CREATE UNIQUE INDEX IF NOT EXISTS disputes_retransfer ON ticketing.disputes (retransfer_request_id) WHERE retransfer_request_id IS NOT NULL;
 CREATE INDEX IF NOT EXISTS disputes_open ON ticketing.disputes (created_at) WHERE phase IN ('inquiry', 'open');
 
 CREATE TABLE IF NOT EXISTS ticketing.dispute_tickets (
@@ -144,10 +154,13 @@ CREATE TABLE IF NOT EXISTS ticketing.payout_events (
   payout_id    text NOT NULL,
   event_id     integer NOT NULL,
   amount_cents bigint NOT NULL,
+  gross_cents  bigint NOT NULL,
   public_id    uuid NOT NULL UNIQUE,
   PRIMARY KEY (payout_id, event_id)
 );
 COMMENT ON TABLE ticketing.payout_events IS 'The part of a payout that is an event''s: public.payouts shows a row for each. Stripe pays an account, not an event: the oldest events are paid out first.';
+COMMENT ON COLUMN ticketing.payout_events.gross_cents IS 'The same before fees, in proportion by the ledger.';
+CREATE INDEX IF NOT EXISTS payout_events_event ON ticketing.payout_events (event_id);
 COMMENT ON COLUMN ticketing.payout_events.public_id IS 'public.payouts.id';
 
 SELECT pg_temp.own_tables('ledger', 'refunds', 'refund_tickets', 'refund_requests', 'disputes', 'dispute_tickets', 'payouts', 'payout_events');

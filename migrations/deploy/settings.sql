@@ -22,6 +22,7 @@ CREATE TABLE IF NOT EXISTS ticketing.event_settings (
   shape         integer NOT NULL DEFAULT 0,
   recorded_at   timestamptz NOT NULL DEFAULT clock_timestamp()
 );
+CREATE INDEX IF NOT EXISTS event_settings_host ON ticketing.event_settings (host_id);
 COMMENT ON TABLE ticketing.event_settings IS 'The engine''s own copy of what decides about an event''s money and doors.';
 COMMENT ON COLUMN ticketing.event_settings.capacity IS 'Places over all tiers; NULL: no limit.';
 COMMENT ON COLUMN ticketing.event_settings.shape IS 'Counts the limits made and removed: a transaction with an older snapshot learns that there is a pool which it cannot see.';

@@ -67,7 +67,7 @@ CREATE INDEX IF NOT EXISTS stripe_requests_order ON ticketing.stripe_requests (o
 CREATE UNIQUE INDEX IF NOT EXISTS stripe_requests_open_customer ON ticketing.stripe_requests (user_id)
   WHERE kind = 'create_customer' AND state IN ('ready', 'leased', 'unknown');
 CREATE UNIQUE INDEX IF NOT EXISTS stripe_requests_open_account ON ticketing.stripe_requests (user_id)
-  WHERE kind = 'create_account' AND state IN ('ready', 'leased');
+  WHERE kind = 'create_account' AND state IN ('ready', 'leased', 'unknown');
 CREATE INDEX IF NOT EXISTS stripe_requests_unsent ON ticketing.stripe_requests (user_id, kind)
   WHERE kind IN ('list_payment_methods', 'get_account') AND state = 'ready' AND attempts = 0;
 
@@ -121,6 +121,7 @@ CREATE TABLE IF NOT EXISTS ticketing.stripe_inbox (
 );
 COMMENT ON TABLE ticketing.stripe_inbox IS 'Every genuine webhook event, once, written in the transaction that applies it.';
 COMMENT ON COLUMN ticketing.stripe_inbox.stripe_event_id IS 'Stripe''s event id; of a payload that is not JSON: sha256: and its hash.';
+COMMENT ON COLUMN ticketing.stripe_inbox.object_id IS 'What it is about; of a dispute: the payment, by which its order is found.';
 COMMENT ON COLUMN ticketing.stripe_inbox.payload IS 'As received, values of client_secret struck out.';
 COMMENT ON COLUMN ticketing.stripe_inbox.raw_payload IS 'Set instead of payload when the bytes are not text.';
 CREATE INDEX IF NOT EXISTS stripe_inbox_unsettled ON ticketing.stripe_inbox (object_id) WHERE state = 'parked';

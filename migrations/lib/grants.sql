@@ -40,6 +40,10 @@ GRANT EXECUTE ON FUNCTION
   ticketing.save_refund_policy(integer, text, jsonb),
   ticketing.cancel_event(integer, text),
   ticketing.stripe_webhook(bytea, text),
+  ticketing.host_disputes(text),
+  ticketing.host_payouts(text),
+  ticketing.host_payout_summary(text),
+  ticketing.host_transactions(text, text, integer),
   ticketing.verify_ticket(text),
   ticketing.is_genuine_ticket(text),
   ticketing.ticket_qr_svg(text, text, double precision, integer, integer),
@@ -60,6 +64,7 @@ GRANT EXECUTE ON FUNCTION
   ticketing.void_ticket(uuid, text, text),
   ticketing.suspend_ticket(uuid, text, text),
   ticketing.restore_ticket(uuid, text),
+  ticketing.event_financials(integer, text),
   ticketing.has_event_permission(integer, text, text),
   ticketing.add_co_organizer(integer, text, text, text, jsonb),
   ticketing.accept_co_organizer(integer, text),
@@ -77,7 +82,8 @@ GRANT EXECUTE ON FUNCTION
   ticketing.relay_start(text, boolean, text),
   ticketing.relay_claim(integer, interval),
   ticketing.relay_pause(),
-  ticketing.relay_complete(uuid, uuid, integer, jsonb, bytea)
+  ticketing.relay_complete(uuid, uuid, integer, jsonb, bytea),
+  ticketing.relay_complete_many(uuid[], uuid[], integer[], jsonb[], bytea[])
 TO dvnt_ticketing_relay;
 GRANT EXECUTE ON FUNCTION
   ticketing.release_expired_holds(integer),
@@ -86,6 +92,9 @@ GRANT EXECUTE ON FUNCTION
   ticketing.end_due_orders(integer),
   ticketing.refund_canceled_events(integer),
   ticketing.prune(),
+  ticketing.sync_event_financials(boolean),
+  ticketing.enqueue_settlement(),
+  ticketing.settlement_report(date),
   ticketing.enqueue_reconciliation(),
   ticketing.reconcile_orders(integer, double precision),
   ticketing.check_invariants()

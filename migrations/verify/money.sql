@@ -3,8 +3,8 @@ SELECT kind, source, from_account, to_account, amount_cents, currency, event_id,
 SELECT refund_id, order_id, event_id, payment_intent_id, reason, amount_cents, buyer_fee_cents, organizer_fee_cents, state, reverses, stripe_request_id, stripe_refund_id, failure, actor, created_at, updated_at FROM ticketing.refunds WHERE false;
 SELECT refund_id, ticket_id, amount_cents, buyer_fee_cents, organizer_fee_cents, failed FROM ticketing.refund_tickets WHERE false;
 SELECT refund_request_id, order_id, event_id, user_id, ticket_ids, reason, notes, amount_cents, state, refund_id, decided_by, decision, created_at, decided_at FROM ticketing.refund_requests WHERE false;
-SELECT dispute_id, order_id, event_id, payment_intent_id, charge_id, transfer_id, amount_cents, currency, reason, status, phase, reversal_id, reversed_cents, fees_refunded_cents, created_at, closed_at, updated_at FROM ticketing.disputes WHERE false;
+SELECT dispute_id, order_id, event_id, payment_intent_id, charge_id, transfer_id, amount_cents, currency, reason, status, phase, reversal_request_id, reversal_id, reversed_cents, fees_refunded_cents, retransfer_request_id, retransfer_id, created_at, closed_at, updated_at FROM ticketing.disputes WHERE false;
 SELECT dispute_id, ticket_id FROM ticketing.dispute_tickets WHERE false;
 SELECT payout_id, payee_account, host_id, amount_cents, currency, status, failure_code, arrival_date, created_at, updated_at FROM ticketing.payouts WHERE false;
-SELECT payout_id, event_id, amount_cents, public_id FROM ticketing.payout_events WHERE false;
+SELECT payout_id, event_id, amount_cents, gross_cents, public_id FROM ticketing.payout_events WHERE false;
 ROLLBACK;

@@ -39,6 +39,7 @@ calls_init(void)
 		slots[i].easy = curl_easy_init();
 		if (slots[i].easy == NULL)
 			give_up("no easy handle");
+		request_init(slots[i].easy);
 	}
 }
 

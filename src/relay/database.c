@@ -27,15 +27,6 @@
 #define RING_SIZE			(MAX_CONCURRENCY + 32)
 #define MAX_PARAMETERS		5
 
-/* OIDs of parameter types, as catalog/pg_type_d.h has them. */
-#define BOOL_OID		16
-#define BYTEA_OID		17
-#define INT4_OID		23
-#define TEXT_OID		25
-#define INTERVAL_OID	1186
-#define UUID_OID		2950
-#define JSONB_OID		3802
-
 typedef struct StatementText
 {
 	const char *name;
@@ -58,7 +49,7 @@ static const StatementText statements[STATEMENT_COUNT] = {
 	[STATEMENT_CLAIM] = {
 		"claim",
 		"SELECT id, lease_token, method, path, body, stripe_account, api_version,"
-		" idempotency_key, kind, endpoint, attempts FROM ticketing.relay_claim($1, $2)",
+		" idempotency_key, kind, endpoint, attempts, alone FROM ticketing.relay_claim($1, $2)",
 		2, {INT4_OID, INTERVAL_OID}
 	},
 	[STATEMENT_PAUSE] = {
@@ -67,6 +58,10 @@ static const StatementText statements[STATEMENT_COUNT] = {
 	[STATEMENT_COMPLETE] = {
 		"complete", "SELECT ticketing.relay_complete($1, $2, $3, $4, $5)",
 		5, {UUID_OID, UUID_OID, INT4_OID, JSONB_OID, BYTEA_OID}
+	},
+	[STATEMENT_COMPLETE_MANY] = {
+		"complete_many", "SELECT unnest(ticketing.relay_complete_many($1, $2, $3, $4, $5))",
+		5, {UUID_ARRAY_OID, UUID_ARRAY_OID, INT4_ARRAY_OID, JSONB_ARRAY_OID, BYTEA_ARRAY_OID}
 	},
 	[STATEMENT_LOCK] = {
 		"lock", "SELECT pg_catalog.pg_try_advisory_lock_shared(1685454850, 0)", 0, {0}

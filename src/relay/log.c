@@ -1,6 +1,7 @@
 /*
  * log.c
- *	  Log lines: key=value pairs on stderr, one write for each line.
+ *	  Log lines: key=value pairs on stderr.  What is of interest only is
+ *	  written once in each turn of the loop; warnings and errors at once.
  *
  *	  at=2026-11-23T09:00:00.123Z level=info event=ready account=acct_1
  *
@@ -14,6 +15,9 @@
 #include "relay.h"
 
 static const char *const level_names[] = {"debug", "info", "warning", "error"};
+
+static char unwritten[32 * 1024];
+static size_t unwritten_length;
 
 /* Add one character, if there is room for it and the final newline. */
 static void
@@ -55,6 +59,7 @@ log_begin(LogLine *line, LogLevel level, const char *event)
 	size_t		length;
 
 	line->wanted = level > LOG_LEVEL_DEBUG || config.debug;
+	line->urgent = level > LOG_LEVEL_INFO;
 	line->length = 0;
 	if (!line->wanted)
 		return;
@@ -114,17 +119,29 @@ log_number(LogLine *line, const char *key, int64_t value)
 	log_text(line, key, digits);
 }
 
-/* Write the line.  A log that cannot be written stops nothing. */
+/* Write what is unwritten.  A log that cannot be written stops nothing. */
+void
+log_flush(void)
+{
+	ssize_t		written = write(STDERR_FILENO, unwritten, unwritten_length);
+
+	(void) written;
+	unwritten_length = 0;
+}
+
+/* End the line. */
 void
 log_end(LogLine *line)
 {
-	ssize_t		written;
-
 	if (!line->wanted)
 		return;
 	line->text[line->length++] = '\n';
-	written = write(STDERR_FILENO, line->text, line->length);
-	(void) written;
+	if (unwritten_length + line->length > sizeof(unwritten))
+		log_flush();
+	memcpy(unwritten + unwritten_length, line->text, line->length);
+	unwritten_length += line->length;
+	if (line->urgent)
+		log_flush();
 }
 
 /* A whole line with one pair, or, with key NULL, none. */

@@ -25,6 +25,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -224,6 +227,7 @@ run(void)
 		outbox_work(now);
 		doorbell_work(now);
 		database_work(now);
+		log_flush();
 		if (is_finished(now))
 			return;
 		wait_for_events();
@@ -275,6 +279,13 @@ main(int argc, char **argv)
 
 	read_options(argc, argv);
 	setrlimit(RLIMIT_CORE, &no_core);	/* a core would hold the key */
+	atexit(log_flush);
+#ifdef M_MXFAST
+	/* curl's buffers come and go with each call: no tidying up of small blocks for them, and no giving back to the system */
+	mallopt(M_MXFAST, 0);
+	mallopt(M_TRIM_THRESHOLD, 64 * 1024 * 1024);
+	mallopt(M_MMAP_THRESHOLD, 8 * 1024 * 1024);
+#endif
 	curl_global_init(CURL_GLOBAL_DEFAULT);
 	config_load();
 	init_signals();

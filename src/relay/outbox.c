@@ -10,6 +10,10 @@
  * token fences them.  An answer that is given up is no loss either: its lease
  * runs out, the request goes out again under the same key, and Stripe repeats
  * its answer.
+ *
+ * Good answers that have come in while others were being stored are stored
+ * together, in one transaction, if the row did not say that its answer is to
+ * be alone.  What the database does not store that way is stored by itself.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,9 +21,20 @@
 
 #include "relay.h"
 
+#define BATCHES			2		/* under way at once: the database need not wait for the next */
+
 static int	wanted;				/* rows that the claim under way may return */
 static int	claimed;			/* and those that it did */
 static int	doubtful;			/* answers being stored that may stop the relay */
+
+/* Answers being stored together. */
+typedef struct Batch
+{
+	Call	   *calls[MAX_CONCURRENCY];
+	int			count;
+} Batch;
+
+static Batch batches[BATCHES];
 
 /* Start the line of a call. */
 static void
@@ -128,6 +143,137 @@ store(Call *call)
 	doorbell_ring();
 }
 
+/* Whether an answer may be stored together with others. */
+static bool
+is_sociable(const Call *call)
+{
+	return !call->alone && call->status >= 200 && call->status < 300;
+}
+
+/* Add four bytes, the highest first, as arrays in binary format have them. */
+static void
+append_number(Buffer *array, uint32_t number)
+{
+	const unsigned char bytes[] = {
+		(unsigned char) (number >> 24), (unsigned char) (number >> 16),
+		(unsigned char) (number >> 8), (unsigned char) number
+	};
+
+	buffer_append(array, bytes, sizeof(bytes));
+}
+
+/* Begin an array in binary format: dimensions, no NULLs, type, length, first index. */
+static void
+begin_array(Buffer *array, uint32_t type, int count)
+{
+	append_number(array, 1);
+	append_number(array, 0);
+	append_number(array, type);
+	append_number(array, (uint32_t) count);
+	append_number(array, 1);
+}
+
+/* Add an element to an array in text format. */
+static void
+add_text(Buffer *array, const char *element)
+{
+	buffer_puts(array, array->length == 0 ? "{" : ",");
+	buffer_puts(array, element);
+}
+
+/* The batch that begins with a call; with NULL, one that is not under way, or NULL. */
+static Batch *
+find_batch(const Call *first)
+{
+	for (int i = 0; i < BATCHES; i++)
+	{
+		if (first ? batches[i].count > 0 && batches[i].calls[0] == first : batches[i].count == 0)
+			return &batches[i];
+	}
+	return NULL;
+}
+
+/* Told what became of the answers of the batch that begins with this one. */
+static void
+batch_done(PGresult *result, Call *first)
+{
+	Batch	   *batch = find_batch(first);
+	int			count = batch->count;
+	bool		told = result && PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == count;
+	const char *error = result ? PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY) : "the connection was lost";
+
+	batch->count = 0;
+	for (int i = 0; i < count; i++)
+	{
+		Call	   *call = batch->calls[i];
+
+		if (!told)
+		{
+			call->alone = result != NULL;	/* one of them may be to blame */
+			store_later(call, error ? error : "no outcome");
+		}
+		else if (strcmp(PQgetvalue(result, i, 0), "done") == 0)
+		{
+			log_answer(call, "done");
+			calls_release(call);
+		}
+		else
+		{
+			call->alone = true;
+			call->state = CALL_ANSWERED;
+			call->store_at = 0;
+		}
+	}
+}
+
+/* Send answers to be stored together. */
+static void
+store_batch(const Batch *batch)
+{
+	Buffer		ids = {0};
+	Buffer		lease_tokens = {0};
+	Buffer		statuses = {0};
+	Buffer		headers = {0};
+	Buffer		bodies = {0};
+
+	begin_array(&headers, JSONB_OID, batch->count);
+	begin_array(&bodies, BYTEA_OID, batch->count);
+	for (int i = 0; i < batch->count; i++)
+	{
+		Call	   *call = batch->calls[i];
+		char		status[16];
+
+		snprintf(status, sizeof(status), "%d", call->status);
+		add_text(&ids, call->id);
+		add_text(&lease_tokens, call->lease_token);
+		add_text(&statuses, status);
+		append_number(&headers, (uint32_t) call->headers.length + 1);
+		buffer_append(&headers, "\1", 1);	/* the version of jsonb's format */
+		buffer_append(&headers, call->headers.data, call->headers.length);
+		append_number(&bodies, (uint32_t) call->answer.length);
+		buffer_append(&bodies, call->answer.data, call->answer.length);
+		call->state = CALL_STORING;
+	}
+	buffer_puts(&ids, "}");
+	buffer_puts(&lease_tokens, "}");
+	buffer_puts(&statuses, "}");
+	database_send(STATEMENT_COMPLETE_MANY,
+				  (const Parameter[]) {
+					  TEXT_PARAMETER(ids.data),
+					  TEXT_PARAMETER(lease_tokens.data),
+					  TEXT_PARAMETER(statuses.data),
+					  BINARY_PARAMETER(headers.data, headers.length),
+					  BINARY_PARAMETER(bodies.data, bodies.length)
+				  },
+				  batch_done, batch->calls[0]);
+	doorbell_ring();
+	buffer_wipe(&ids);
+	buffer_wipe(&lease_tokens);
+	buffer_wipe(&statuses);
+	buffer_wipe(&headers);
+	buffer_wipe(&bodies);
+}
+
 /* Make a call of a claimed row. */
 static void
 send_row(const PGresult *rows, int row)
@@ -143,6 +289,7 @@ send_row(const PGresult *rows, int row)
 	for (int i = 0; i < count; i++)
 		*fields[i] = copy_string(PQgetvalue(rows, row, i));
 	call->attempts = atoi(PQgetvalue(rows, row, count));
+	call->alone = *PQgetvalue(rows, row, count + 1) == 't';
 	calls_send(call);
 }
 
@@ -214,17 +361,43 @@ outbox_claim(int rows)
 	database_send(STATEMENT_PAUSE, NULL, pause_done, NULL);
 }
 
+/* Whether so many answers may be sent to be stored together: one batch at any time, another one if it is worth it. */
+static bool
+may_send_batch(int answers)
+{
+	int			under_way = 0;
+
+	for (int i = 0; i < BATCHES; i++)
+		under_way += batches[i].count > 0;
+	return answers > 0 && (under_way == 0 || (under_way < BATCHES && answers >= config.concurrency / 8));
+}
+
 /* Store the answers that are there. */
 void
 outbox_work(msec_t now)
 {
+	Call	   *sociable[MAX_CONCURRENCY];
+	int			count = 0;
+
 	if (!arming_done())
 		return;
 	for (Call *call = calls_next(NULL, CALL_ANSWERED); call;
 		 call = calls_next(call, CALL_ANSWERED))
 	{
-		if (now >= call->store_at)
+		if (now < call->store_at)
+			continue;
+		if (is_sociable(call))
+			sociable[count++] = call;
+		else
 			store(call);
+	}
+	if (may_send_batch(count))
+	{
+		Batch	   *batch = find_batch(NULL);
+
+		memcpy(batch->calls, sociable, sizeof(Call *) * (size_t) count);
+		batch->count = count;
+		store_batch(batch);
 	}
 }
 
@@ -246,7 +419,8 @@ outbox_due(void)
 	for (Call *call = calls_next(NULL, CALL_ANSWERED); call;
 		 call = calls_next(call, CALL_ANSWERED))
 	{
-		if (call->store_at < due)
+		/* what is to be stored with others waits for those before them, or for more */
+		if (call->store_at < due && (!is_sociable(call) || may_send_batch(1)))
 			due = call->store_at;
 	}
 	return due;

@@ -59,6 +59,7 @@ typedef enum LogLevel
 typedef struct LogLine
 {
 	bool		wanted;
+	bool		urgent;
 	size_t		length;
 	char		text[2048];
 } LogLine;
@@ -110,6 +111,7 @@ typedef struct Call
 	char	   *kind;
 	char	   *endpoint;		/* method and path without ids, for the log */
 	int			attempts;
+	bool		alone;			/* its answer is not stored together with others */
 
 	/* the transfer */
 	CURL	   *easy;
@@ -131,6 +133,19 @@ typedef struct Call
 	msec_t		store_at;
 } Call;
 
+/* OIDs of parameter types, as catalog/pg_type_d.h has them. */
+#define BOOL_OID		16
+#define BYTEA_OID		17
+#define INT4_OID		23
+#define TEXT_OID		25
+#define INTERVAL_OID	1186
+#define UUID_OID		2950
+#define JSONB_OID		3802
+#define BYTEA_ARRAY_OID	1001
+#define INT4_ARRAY_OID	1007
+#define UUID_ARRAY_OID	2951
+#define JSONB_ARRAY_OID 3807
+
 /* The prepared statements; their text is in database.c. */
 typedef enum Statement
 {
@@ -139,11 +154,12 @@ typedef enum Statement
 	STATEMENT_CLAIM,
 	STATEMENT_PAUSE,
 	STATEMENT_COMPLETE,
+	STATEMENT_COMPLETE_MANY,
 	STATEMENT_LOCK,
 	STATEMENT_UNLOCK
 } Statement;
 
-#define STATEMENT_COUNT		7
+#define STATEMENT_COUNT		8
 
 /*
  * Told the result of a statement, which may be an error, or NULL when the
@@ -225,6 +241,7 @@ extern void log_begin(LogLine *line, LogLevel level, const char *event);
 extern void log_text(LogLine *line, const char *key, const char *value);
 extern void log_number(LogLine *line, const char *key, int64_t value);
 extern void log_end(LogLine *line);
+extern void log_flush(void);
 extern void log_event(LogLevel level, const char *event,
 					  const char *key, const char *value);
 
@@ -240,6 +257,7 @@ extern bool outbox_in_doubt(void);
 extern msec_t outbox_due(void);
 
 /* request.c */
+extern void request_init(CURL *easy);
 extern bool request_prepare(Call *call);
 extern void request_finish(Call *call, CURLcode code);
 extern void request_forget(Call *call);

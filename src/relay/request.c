@@ -21,8 +21,7 @@
 
 /* The headers of an answer that the database is told. */
 static const char *const kept_headers[] = {
-	"request-id", "idempotent-replayed", "stripe-should-retry", "retry-after",
-	"stripe-version", "content-type"
+	"request-id", "idempotent-replayed", "stripe-should-retry", "retry-after"
 };
 
 #define KEPT_HEADERS	((int) (sizeof(kept_headers) / sizeof(kept_headers[0])))
@@ -117,8 +116,8 @@ add_header(Call *call, const char *name, const char *value)
 }
 
 /* What every call has in common: how to connect, whom to trust, when to give up. */
-static void
-set_transport(CURL *easy)
+void
+request_init(CURL *easy)
 {
 	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, config.loopback ? "https,http" : "https");
 	curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
@@ -145,6 +144,8 @@ set_transport(CURL *easy)
 	}
 	if (config.loopback)
 		curl_easy_setopt(easy, CURLOPT_PROXY, "");
+	curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L);
+	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, receive_body);
 }
 
 /* Where to, and with which body: only POST has one, the others a query. */
@@ -174,7 +175,6 @@ set_target(Call *call)
 			curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, "DELETE");
 	}
 	curl_easy_setopt(easy, CURLOPT_URL, url.data);
-	curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L);
 	buffer_wipe(&url);
 }
 
@@ -199,7 +199,6 @@ request_prepare(Call *call)
 		return false;
 	}
 
-	set_transport(easy);
 	set_target(call);
 	add_header(call, "", config.authorization);
 	add_header(call, "Stripe-Version: ", call->api_version);
@@ -212,7 +211,6 @@ request_prepare(Call *call)
 	}
 	curl_easy_setopt(easy, CURLOPT_HTTPHEADER, call->header_lines);
 	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, call->error);
-	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, receive_body);
 	curl_easy_setopt(easy, CURLOPT_WRITEDATA, call);
 	curl_easy_setopt(easy, CURLOPT_PRIVATE, call);
 	return true;
@@ -307,11 +305,20 @@ request_finish(Call *call, CURLcode code)
 	keep_error(call);
 }
 
-/* Forget the request: its handle is as new, and the key is wiped from its headers. */
+/* Forget the request: its handle is as request_init left it, and the key is wiped from its headers. */
 void
 request_forget(Call *call)
 {
-	curl_easy_reset(call->easy);
+	CURL	   *easy = call->easy;
+
+	curl_easy_setopt(easy, CURLOPT_HTTPHEADER, NULL);
+	curl_easy_setopt(easy, CURLOPT_POSTFIELDS, NULL);
+	curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) -1);
+	curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L);
+	curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, NULL);
+	curl_easy_setopt(easy, CURLOPT_URL, NULL);
+	curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, NULL);
+	curl_easy_setopt(easy, CURLOPT_PRIVATE, NULL);
 	for (struct curl_slist *line = call->header_lines; line; line = line->next)
 		explicit_bzero(line->data, strlen(line->data));
 	curl_slist_free_all(call->header_lines);

@@ -11,6 +11,8 @@ import { atStripe } from '../stripe/at_stripe.mjs';
 
 const placeOrder = (options) => (shop, cell) => shop.order(cell, options);
 
+const MOBILE = ", mobile_api_version => '2026-10-28.endive'";
+
 // A secret that a crash has taken is fetched again when the buyer asks again.
 async function handedOut(shop, cell, lost, name, askAgain) {
   let answer = await shop.awaited(cell, cell.lastRequest ?? cell.order.stripe_request_id);
@@ -109,12 +111,12 @@ export const calls = [
   {
     name: 'create_ephemeral_key',
     prepare: (shop, cell) => shop.knowCustomer(cell),
-    start: placeOrder(", mobile_api_version => '2026-10-28.endive'"),
+    start: placeOrder(MOBILE),
     objects: { customers: 1, ephemeral_keys: 1, payment_intents: 1 },
     async here(shop, cell, lost) {
+      const { ephemeral_key: secret } = await handedOut(shop, cell, lost, 'ephemeral_key', (of) => shop.askAgain(of, MOBILE));
       const key = [...shop.stripe.app.store.ephemeral_keys].findLast(({ associated_objects: [{ id }] }) => id === shop.intentOf(cell)?.customer);
-      const { ephemeral_key: secret } = await shop.awaited(cell);
-      return [...(await intentIsOurs(shop, cell, lost)), ['the buyer gets the ephemeral key', secret === key?.secret || (lost && secret === null)]];
+      return [['the buyer gets the ephemeral key', key !== undefined && secret === key.secret], ...(await intentIsOurs(shop, cell, lost))];
     },
   },
   {
@@ -197,10 +199,10 @@ export const calls = [
     start: setUp,
     objects: { customers: 1, setup_intents: 1 },
     async here(shop, cell, lost) {
-      const intent = [...shop.stripe.app.store.setup_intents].find(({ customer }) => customer === shop.customerOf(cell).id);
-      const { client_secret: secret } = await shop.awaited(cell, cell.lastRequest);
       // What a crash has taken is asked for anew: that is another SetupIntent.
-      return [['the user gets its client secret', secret === intent?.client_secret || (lost && secret === null)]];
+      const { client_secret: secret } = await handedOut(shop, cell, lost, 'client_secret', (of) => setUp(shop, of));
+      const intent = [...shop.stripe.app.store.setup_intents].findLast(({ customer }) => customer === shop.customerOf(cell).id);
+      return [['the user gets its client secret', intent !== undefined && secret === intent.client_secret]];
     },
   },
   {

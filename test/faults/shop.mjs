@@ -59,7 +59,7 @@ export class Shop {
   sessionOrder = (cell) => `SELECT ticketing.create_checkout_session(${quote(cell.user)}, ${this.cart}, ${SUCCESS_URL})`;
 
   // SQL that asks again for what the cell's order can be paid by.
-  askAgain = (cell) => `SELECT ticketing.create_payment_intent(${quote(cell.user)}, ${this.event}, NULL, ${quote(cell.order.reservation_id)})`;
+  askAgain = (cell, options = '') => `SELECT ticketing.create_payment_intent(${quote(cell.user)}, ${this.event}, NULL, ${quote(cell.order.reservation_id)}${options})`;
   askAgainForSession = (cell) => `SELECT ticketing.create_checkout_session(${quote(cell.user)}, ${this.event}, NULL, ${quote(cell.order.reservation_id)}, ${SUCCESS_URL})`;
 
   cancelOrder = (cell) => `SELECT ticketing.cancel_order(${quote(cell.order.order_id)}, ${quote(cell.user)})`;

@@ -285,7 +285,10 @@ SELECT 'dp_' || :'day', order_id, event_id, payment_intent_id, 0, 'usd', 'warnin
 INSERT INTO ticketing.dispute_tickets SELECT 'dp_' || :'day', gen_random_uuid();
 INSERT INTO ticketing.payouts (payout_id, payee_account, host_id, amount_cents, currency, status, created_at, updated_at)
 VALUES ('po_' || :'day', 'acct_' || :'day', :'day' || '-host', 1, 'usd', 'pending', now(), now());
-INSERT INTO ticketing.payout_events VALUES ('po_' || :'day', :event, 1, gen_random_uuid());
+INSERT INTO ticketing.payout_events VALUES ('po_' || :'day', :event, 1, 1, gen_random_uuid());
+SELECT ticketing.sync_event_financials(), ticketing.enqueue_settlement();
+INSERT INTO ticketing.balance_transactions (id, account, type, amount_cents, fee_cents, net_cents, currency, created, available_on, settled, stored_at)
+VALUES ('txn_' || :'day', 'platform', 'charge', 100, 33, 67, 'usd', now(), now(), true, now());
 INSERT INTO ticketing.superseded_codes VALUES (encode(sha256(:'day'), 'hex'), gen_random_uuid(), :event, now());
 SQL
 }

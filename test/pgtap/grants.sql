@@ -15,16 +15,16 @@ SELECT set_eq($$ SELECT callable('authenticated') $$, ARRAY['availability', 'quo
   'authenticated may besides ask what it may do itself, for policies: commands go through edge functions, which have verified the session');
 SELECT set_eq($$ SELECT callable('service_role') $$,
   ARRAY['hold_tickets', 'extend_hold', 'release_hold', 'availability', 'quote', 'claim_free_tickets', 'create_payment_intent', 'create_checkout_session', 'cancel_order', 'await_stripe', 'setup_payment_method', 'payment_methods', 'set_default_payment_method', 'remove_payment_method', 'connect_onboarding', 'organizer_status', 'refresh_organizer_status', 'order_status',
-        'refund_order', 'request_refund', 'approve_refund', 'deny_refund', 'refund_requests', 'save_refund_policy', 'cancel_event',
-        'stripe_webhook', 'verify_ticket', 'is_genuine_ticket', 'ticket_qr_svg', 'ticket_qr_text', 'check_in', 'has_event_permission',
+        'refund_order', 'request_refund', 'approve_refund', 'deny_refund', 'refund_requests', 'save_refund_policy', 'cancel_event', 'event_financials',
+        'host_disputes', 'host_payouts', 'host_payout_summary', 'host_transactions', 'stripe_webhook', 'verify_ticket', 'is_genuine_ticket', 'ticket_qr_svg', 'ticket_qr_text', 'check_in', 'has_event_permission',
         'add_co_organizer', 'accept_co_organizer', 'update_co_organizer', 'remove_co_organizer', 'list_co_organizers',
         'sync_checkins', 'undo_check_in', 'door_manifest', 'door_key', 'enrol_door_device', 'revoke_door_device', 'list_door_devices', 'save_door_settings', 'door_conflicts', 'door_progress',
         'reissue_ticket', 'transfer_ticket', 'void_ticket', 'suspend_ticket', 'restore_ticket', 'clock'],
   'service_role has the functions that edge functions call, and none of the relay''s, cron''s or owners''');
-SELECT set_eq($$ SELECT callable('dvnt_ticketing_relay') $$, ARRAY['relay_start', 'relay_claim', 'relay_pause', 'relay_complete'],
+SELECT set_eq($$ SELECT callable('dvnt_ticketing_relay') $$, ARRAY['relay_start', 'relay_claim', 'relay_pause', 'relay_complete', 'relay_complete_many'],
   'the relay can carry calls, not sell or refund by itself');
 SELECT set_eq($$ SELECT callable('dvnt_ticketing_cron') $$,
-  ARRAY['release_expired_holds', 'sync_quantity_sold', 'sweep_stripe', 'end_due_orders', 'refund_canceled_events', 'prune', 'enqueue_reconciliation', 'reconcile_orders', 'check_invariants'],
+  ARRAY['release_expired_holds', 'sync_quantity_sold', 'sweep_stripe', 'end_due_orders', 'refund_canceled_events', 'prune', 'sync_event_financials', 'enqueue_settlement', 'settlement_report', 'enqueue_reconciliation', 'reconcile_orders', 'check_invariants'],
   'cron has its chores alone');
 SELECT is_empty($$
   SELECT rolname FROM pg_roles WHERE NOT rolsuper AND rolname <> 'dvnt_ticketing_owner'

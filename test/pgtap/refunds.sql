@@ -1,7 +1,7 @@
 -- Money that is given back: which tickets, how much, when, and what happens when it does not arrive.
 \ir support/setup.sql
 \ir support/orders.sql
-SELECT plan(107);
+SELECT plan(113);
 
 CREATE TEMP TABLE shop AS SELECT make_event(make_host('refunds')) AS event;
 -- A paid order of so many tickets of a tier of its own.
@@ -152,6 +152,18 @@ SELECT is(refund(id), 'requested 2663 refunding 1', 'it is tried again') FROM un
 SELECT is(show(id, '(SELECT params ? ''reverse_transfer'' FROM ticketing.stripe_requests r WHERE r.order_id = o.order_id AND kind = ''create_refund'' ORDER BY seq DESC LIMIT 1)'), 'false', 'without taking the organizer''s part twice') FROM undone;
 SELECT is(carry(id, 'create_refund', 200, refund_object(id, 'succeeded', 2)), 'done: refunded', 'and arrives') FROM undone;
 SELECT is(balances(id) || ', ' || coalesce(open_findings(id), 'nothing'), 'buyer 0, platform 0, organizer 0, refund_failed', 'nobody owes anything') FROM undone;
+
+-- Stripe takes the organizer's part when it makes the refund, and does not bring it again when that fails.
+CREATE TEMP TABLE settling AS SELECT bought('settling', 1) AS id;
+SELECT refund(id) FROM settling \g /dev/null
+SELECT is(carry(id, 'create_refund', 200, refund_object(id, 'pending', 1, '{"transfer_reversal": "trr_1"}')) || ', ' || balances(id), 'done: refunding, buyer -2663, platform 2663, organizer 0', 'a refund settles: the organizer has given his part') FROM settling;
+SELECT tell(id, 'refund.failed', refund_object(id, 'failed')) FROM settling \g /dev/null
+SELECT is(carry(id, 'get_refund', 200, refund_object(id, 'failed', 1, '{"transfer_reversal": "trr_1"}')) || ', ' || balances(id), 'done: refund_failed, buyer -2663, platform 2663, organizer 0', 'it fails: he has not got it again') FROM settling;
+SELECT is(refund(id), 'requested 2663 refunding 1', 'tried again') FROM settling;
+SELECT is(show(id, '(SELECT params ? ''reverse_transfer'' FROM ticketing.stripe_requests r WHERE r.order_id = o.order_id AND kind = ''create_refund'' ORDER BY seq DESC LIMIT 1)'), 'false', 'nothing more is taken from him') FROM settling;
+SELECT is(carry(id, 'create_refund', 200, refund_object(id, 'failed', 2)), 'done: refund_failed', 'in vain') FROM settling;
+SELECT ticketing.restore_ticket(ticket(id, 1), 'refunds') FROM settling \g /dev/null
+SELECT is((SELECT detail ->> 'amount_cents' FROM ticketing.findings f, settling s WHERE f.kind = 'organizer_is_owed' AND f.entity = 'tickets/' || ticket(s.id, 1)), '2337', 'who gives the ticket back has the organizer''s part to send');
 
 -- The organizer's balance does not suffice: the buyer is refunded all the same.
 CREATE TEMP TABLE poor AS SELECT bought('poor', 1) AS id;

@@ -193,6 +193,23 @@ SELECT ticketing.sweep_stripe() >= 0 AS swept;
 SELECT r.applied, r.apply_error, o.payment_intent_id FROM ticketing.stripe_requests r JOIN ticketing.orders o USING (order_id) WHERE r.user_id = 'eve@7010';
 SELECT ticketing.sweep_stripe() AS nothing_left;
 
+-- Good answers may be stored together; what is not good, locks an order or is leased by somebody else is not, and an effect that cannot be applied harms no other.
+DELETE FROM ticketing.stripe_requests WHERE event_id = 701001;
+INSERT INTO ticketing.stripe_requests (kind, lane, method, path, api_version, event_id, user_id, run_at, created_at)
+SELECT kind, 1, 'GET', '/v1/' || n, 'v', 701001, 'many' || n || '@7010', ticketing.clock(), ticketing.clock()
+FROM (VALUES (1, 'create_customer'), (2, 'create_customer'), (3, 'create_customer'), (4, 'create_customer'), (5, 'get_payment_intent'), (6, 'create_ephemeral_key'), (7, 'create_customer')) AS r (n, kind);
+INSERT INTO ticketing.stripe_requests (kind, lane, method, path, api_version, event_id, user_id, run_at, created_at, waits_for, runnable)
+SELECT 'create_something', 1, 'GET', '/v1/8', 'v', 701001, 'many8@7010', 'infinity', ticketing.clock(), id, false FROM ticketing.stripe_requests WHERE user_id = 'many1@7010';
+CREATE TEMP TABLE many AS SELECT c.*, right(path, 1)::integer AS n FROM ticketing.relay_claim(100, '1 minute') c;
+SELECT n, kind, alone FROM many ORDER BY n;
+UPDATE many SET lease_token = gen_random_uuid() WHERE n = 7;
+SELECT ticketing.relay_complete_many(array_agg(id ORDER BY n), array_agg(lease_token ORDER BY n), array_agg(CASE n WHEN 3 THEN 500 ELSE 200 END ORDER BY n), array_agg('{"request-id": "req_many"}'::jsonb ORDER BY n),
+  array_agg(convert_to(CASE n WHEN 2 THEN '{"object": "customer"}' WHEN 4 THEN '{"id": "cus_half' ELSE format('{"id": "many_%s", "secret": "ek_many", "livemode": false}', n) END, 'UTF8') ORDER BY n)) AS outcomes FROM many;
+SELECT user_id, state, applied, apply_error, answer, stripe_request_id, lease_token IS NULL AS given_back, runnable FROM ticketing.stripe_requests WHERE event_id = 701001 ORDER BY seq;
+SELECT user_id, stripe_customer_id FROM public.stripe_customers WHERE user_id LIKE 'many%@7010' ORDER BY 1;
+SELECT user_id, ephemeral_key FROM ticketing.stripe_handoff WHERE user_id LIKE 'many%@7010';
+SELECT ticketing.relay_complete_many('{}', '{}', '{}', '{}', '{}') AS none;
+
 -- Lanes: refunds and cancels before buyers before reconciliation, in each the oldest first; never more than asked for.
 DELETE FROM ticketing.stripe_requests WHERE event_id = 701001;
 INSERT INTO ticketing.stripe_requests (kind, lane, method, path, api_version, event_id, user_id, run_at, created_at, params)
@@ -229,6 +246,28 @@ SELECT pg_temp.lease() AS leased;
 SELECT path, regexp_replace(body, '\d{10}', 'TIME') AS query FROM leased WHERE kind = 'list_created' AND user_id = 'kay@7010';
 SELECT pg_temp.answer('list_created', 200, '{"data": [{"id": "cus_kay_other", "metadata": {"user_id": "kay"}}, {"id": "cus_kay", "metadata": {"user_id": "kay@7010"}}]}') AS found, pg_temp.lease() AS leased;
 SELECT pg_temp.answer('create_payment_intent', 200, '{"id": "pi_7010_kay"}') AS completed;
+-- A host's account is looked for by the host's id, which is in its metadata; meanwhile he gets no other one.
+DELETE FROM ticketing.stripe_requests WHERE state IN ('ready', 'leased');
+SELECT count(ticketing.connect_onboarding('lou@7010', 'https://a.example/', 'https://a.example/')) AS asked;
+SELECT pg_temp.lease() AS leased;
+CALL pg_temp.later('1 day');
+SELECT pg_temp.lease() AS leased;
+SELECT path, regexp_replace(body, '\d{10}', 'TIME') AS query FROM leased WHERE kind = 'list_created' AND user_id = 'lou@7010';
+SELECT count(ticketing.connect_onboarding('lou@7010', 'https://a.example/', 'https://a.example/again')) AS asked;
+SELECT kind, state FROM ticketing.stripe_requests WHERE user_id = 'lou@7010' ORDER BY seq;
+SELECT pg_temp.answer('list_created', 200, '{"data": [{"id": "acct_other7010", "metadata": {"host_id": "lou"}}, {"id": "acct_lou7010", "metadata": {"host_id": "lou@7010"}, "details_submitted": true}]}') AS found, pg_temp.lease() AS leased;
+SELECT p.stripe_account_id, p.details_submitted, a.stripe_account_id AS shown FROM ticketing.payees p JOIN public.organizer_accounts a USING (host_id) WHERE host_id = 'lou@7010';
+SELECT kind, state, answer ->> 'id' AS id, body FROM ticketing.stripe_requests WHERE user_id = 'lou@7010' AND kind <> 'list_created' ORDER BY seq;
+-- A Checkout Session is looked for among its customer's.
+DELETE FROM ticketing.stripe_requests WHERE state IN ('ready', 'leased');
+INSERT INTO public.stripe_customers (user_id, stripe_customer_id) VALUES ('liv@7010', 'cus_liv');
+SELECT count(ticketing.create_checkout_session('liv@7010', 701001, pg_temp.cart(701001, 1), success_url => 'https://a.example/')) AS asked;
+SELECT pg_temp.lease() AS leased;
+CALL pg_temp.later('1 day');
+SELECT pg_temp.lease() AS leased;
+SELECT path, regexp_replace(body, '\d{10}', 'TIME') AS query FROM leased WHERE kind = 'list_created' AND user_id = 'liv@7010';
+SELECT pg_temp.answer('list_created', 200, format('{"has_more": false, "data": [{"id": "cs_other", "metadata": {"order_id": "other"}}, {"id": "cs_7010_liv", "status": "open", "payment_status": "unpaid", "url": "https://pay.example/liv", "metadata": {"order_id": "%s"}}]}', order_id)) AS found FROM ticketing.orders WHERE user_id = 'liv@7010';
+SELECT r.kind, r.state, r.applied, r.apply_error, r.answer ->> 'id' AS id, o.checkout_session_id, h.url FROM ticketing.stripe_requests r JOIN ticketing.orders o USING (order_id) LEFT JOIN ticketing.stripe_handoff h ON h.request_id = r.id WHERE r.user_id = 'liv@7010' ORDER BY r.seq;
 -- A refund carries its own id, and is looked for even before a 500 that Stripe has stored is left behind by a new key.
 INSERT INTO ticketing.stripe_requests (kind, lane, method, path, api_version, event_id, user_id, run_at, created_at, params)
 VALUES ('create_refund', 0, 'POST', '/v1/refunds', 'v', 701001, 'lea@7010', ticketing.clock(), ticketing.clock(), '{"payment_intent": "pi_1", "metadata": {"order_id": "1"}}');
@@ -252,11 +291,14 @@ SELECT pg_temp.lease() AS leased;
 SELECT kind, state, error ->> 'message' AS message FROM ticketing.stripe_requests WHERE user_id = 'nat@7010' ORDER BY seq;
 UPDATE ticketing.orders SET state = 'awaiting_payment' WHERE user_id = 'nat@7010';
 
--- The hand-off lasts a quarter of an hour.
+-- The hand-off is deleted when it is 14 minutes old, by whatever comes first: a claim, or the sweep of each minute. So nothing in it is older than 15.
 DELETE FROM ticketing.stripe_handoff;
-INSERT INTO ticketing.stripe_handoff (request_id, user_id, created_at) SELECT gen_random_uuid(), 'old@7010', ticketing.clock() - age FROM unnest(ARRAY['14 min 59 s', '15 min 1 s']::interval[]) age;
+INSERT INTO ticketing.stripe_handoff (request_id, user_id, created_at) SELECT gen_random_uuid(), 'old@7010', ticketing.clock() - age FROM unnest(ARRAY['13 min 59 s', '14 min 1 s']::interval[]) age;
 SELECT pg_temp.lease() AS leased;
 SELECT ticketing.clock() - created_at AS age FROM ticketing.stripe_handoff;
+UPDATE ticketing.stripe_handoff SET created_at = created_at - interval '2 s';
+SELECT count(ticketing.sweep_stripe(1)) AS swept;
+SELECT count(*) AS left FROM ticketing.stripe_handoff;
 
 -- Limits: 3 a second for each endpoint, 6 in all, one of them kept for lane 0. A call holds its token until a second after its answer.
 DELETE FROM ticketing.stripe_requests WHERE event_id = 701001;

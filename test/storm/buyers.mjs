@@ -25,7 +25,7 @@ export class Buyers {
   }
 
   // Places and pays so many orders, some at once.
-  async buy(count, atOnce, onPlaced = () => {}) {
+  async buy(count, atOnce, onPlaced = () => {}, onPaid = () => {}) {
     let left = count;
     const buyer = async () => {
       while (left > 0) {
@@ -33,6 +33,7 @@ export class Buyers {
         const order = await this.place();
         onPlaced();
         await this.#pay(order);
+        onPaid(order);
       }
     };
     await Promise.all(Array.from({ length: atOnce }, buyer));

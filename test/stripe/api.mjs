@@ -153,7 +153,7 @@ class Call {
     try {
       const result = this.#route.endpoint.run(app, this);
       const paths = this.params.expand;
-      if (paths !== undefined) return { status: 200, body: render(expand(app.store, result, paths)) };
+      if (paths !== undefined) return { status: 200, body: render(expand(app, result, paths)) };
       const stored = this.exchange.method === 'GET' && result.data === undefined;
       return { status: 200, body: stored ? renderOnce(result) : render(result) };
     } catch (error) {

@@ -1,22 +1,31 @@
-// Connect: a connected account has objects, events and idempotency keys of its own, which the header Stripe-Account opens.
+// Connect: a connected account has objects, events, money and idempotency keys of its own, which the header Stripe-Account opens.
 import { StripeError } from './errors.mjs';
 import { IdempotencyKeys } from './idempotency.mjs';
+import { Ledger } from './ledger.mjs';
 import { createStore } from './store.mjs';
 
 // The app as the account of this id has it; the platform's own is the app itself.
 export function onAccount(app, id) {
   if (id === app.account.id) return app;
   if (app.store.accounts.get(id) === undefined) throw noAccess(app, id);
-  let scoped = app.connected.get(id);
+  return scopeOf(app, id);
+}
+
+// The same whether or not the platform has access to it (still): money goes there all the same.
+export function scopeOf({ platform }, id) {
+  if (id === platform.accountId) return platform;
+  let scoped = platform.connected.get(id);
   if (scoped === undefined) {
     const store = createStore();
-    scoped = Object.create(app, {
-      account: { get: () => app.store.accounts.get(id) },
-      events: { value: app.events.on(id, store) },
-      idempotencyKeys: { value: new IdempotencyKeys(app.clock) },
+    scoped = Object.create(platform, {
+      account: { get: () => platform.store.accounts.get(id) },
+      accountId: { value: id },
+      events: { value: platform.events.on(id, store) },
+      idempotencyKeys: { value: new IdempotencyKeys(platform.clock) },
+      ledger: { value: new Ledger(platform.clock, store.balance_transactions) },
       store: { value: store },
     });
-    app.connected.set(id, scoped);
+    platform.connected.set(id, scoped);
   }
   return scoped;
 }

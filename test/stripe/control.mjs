@@ -1,11 +1,14 @@
 // The control endpoint, /_control: what tests do that no API call can. JSON in and out, no key; see README.md.
 import { StripeError, invalid } from './errors.mjs';
-import { eventsOf } from './connect.mjs';
+import { eventsOf, onAccount } from './connect.mjs';
 import { changeAccount } from './resources/accounts.mjs';
 import { intentOf } from './resources/checkout_sessions.mjs';
+import { moveDispute, openDispute } from './resources/disputes.mjs';
 import { challenge, decline, pay, settle } from './resources/payment_states.mjs';
+import { movePayout, payOut } from './resources/payouts.mjs';
 import { letRefunds, refund, refundableCharge, settleRefund } from './resources/refunds.mjs';
 import { setUp } from './resources/setup_intents.mjs';
+import { describeSums } from './sums.mjs';
 
 const actions = {
   'POST /_control/pay': (app, { amount_received: received, method: type, ...what }) => moved(app, what, pay, { received, type }),
@@ -19,10 +22,26 @@ const actions = {
     return session === undefined ? settled : app.store.checkout_sessions.get(session);
   },
 
-  'POST /_control/refund': (app, { amount, charge, payment_intent: intent }) =>
-    refund(app, refundableCharge(app, { charge, payment_intent: intent }), { amount }),
+  'POST /_control/refund'(app, { amount, charge, payment_intent: intent, reason, refund_application_fee: withFee, reverse_transfer: reversed }) {
+    const found = refundableCharge(app, { charge, payment_intent: intent });
+    return refund(app, found, { amount, reason, refund_application_fee: withFee, reverse_transfer: reversed });
+  },
 
   'POST /_control/refunds': letRefunds,
+
+  'POST /_control/dispute'(app, { become, dispute: id, ...what }) {
+    return id === undefined ? openDispute(app, what) : moveDispute(app, app.store.disputes.need(id), become);
+  },
+
+  'POST /_control/payout'(app, { account, payout: id, ...what }) {
+    if (id === undefined) return payOut(account === undefined ? app : onAccount(app, account), what);
+    const on = [app, ...app.connected.values()].find(({ store }) => store.payouts.get(id) !== undefined) ?? app;
+    return movePayout(on, on.store.payouts.need(id), what);
+  },
+
+  'GET /_control/money': (app) => app.money.describe(),
+  'POST /_control/money': (app, change) => app.money.set(change),
+  'GET /_control/sums': describeSums,
 
   'POST /_control/setup': setUp,
   'POST /_control/search'(app, { delay }) {
@@ -58,6 +77,8 @@ const actions = {
       refunds: pick(store.refunds, ['id', 'status', 'amount', 'currency', 'metadata', 'payment_intent', 'charge']),
       customers: pick(store.customers, ['id', 'email', 'metadata', 'invoice_settings']),
       payment_methods: pick(store.payment_methods, ['id', 'type', 'customer']),
+      disputes: pick(store.disputes, ['id', 'status', 'amount', 'currency', 'reason', 'payment_intent', 'charge']),
+      transfers: pick(store.transfers, ['id', 'amount', 'amount_reversed', 'currency', 'destination', 'metadata', 'source_transaction', 'transfer_group']),
       setup_intents: pick(store.setup_intents, ['id', 'status', 'customer', 'metadata', 'payment_method']),
       accounts: pick(store.accounts, ['id', 'type', 'charges_enabled', 'payouts_enabled', 'details_submitted', 'metadata']),
     };
@@ -72,6 +93,7 @@ const actions = {
 
   'GET /_control/requests': (app) => app.journal.list(),
   'GET /_control/deliveries': (app) => app.webhooks.list(),
+  'GET /_control/deliveries/counts': (app) => app.webhooks.counts(),
 
   'POST /_control/resend'(app, { event: id, account }) {
     const event = (eventsOf(app, account) ?? app.store.events).need(id);

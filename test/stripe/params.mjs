@@ -169,22 +169,24 @@ export function mergeMetadata(before, given) {
   return merged;
 }
 
-// A unix time, or a range {gt, gte, lt, lte}; parses to a test.
+// A unix time, or a range {gt, gte, lt, lte}; parses to a test, which has its bounds as `least` and `most`.
 export const timeRange = {
   parse(value, name) {
     const time = integer();
     if (typeof value === 'string') {
       const exact = time.parse(value, name);
-      return (at) => at === exact;
+      return within(exact, exact);
     }
     const { gt = -Infinity, gte = -Infinity, lt = Infinity, lte = Infinity } = checkParams(
       { gt: time, gte: time, lt: time, lte: time },
       value,
       name,
     );
-    return (at) => at > gt && at >= gte && at < lt && at <= lte;
+    return within(Math.max(gt + 1, gte), Math.min(lt - 1, lte));
   },
 };
+
+const within = (least, most) => Object.assign((at) => at >= least && at <= most, { least, most });
 
 // Every endpoint takes these …
 export const common = { expand: list(string(), { max: 20 }) };

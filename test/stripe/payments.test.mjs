@@ -23,7 +23,8 @@ test('a bank debit is processing until it arrives', async (t) => {
   assert.match(charge.transfer, /^tr_/);
   assert.match(charge.application_fee, /^fee_/);
   assert.deepEqual(eventTypes(app), [
-    'payment_intent.created', 'charge.pending', 'payment_intent.processing', 'charge.succeeded', 'payment_intent.succeeded',
+    'payment_intent.created', 'charge.pending', 'payment_intent.processing',
+    'transfer.created', 'application_fee.created', 'charge.succeeded', 'payment_intent.succeeded',
   ]);
   assertError(await refused(client, 'settle', { payment_intent: id }), 400, { code: 'payment_intent_unexpected_state' });
 });

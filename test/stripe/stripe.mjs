@@ -8,6 +8,8 @@ import { Faults } from './faults.mjs';
 import { IdempotencyKeys } from './idempotency.mjs';
 import { accountOf, newId } from './ids.mjs';
 import { Journal } from './journal.mjs';
+import { Ledger } from './ledger.mjs';
+import { MoneyRules } from './money.mjs';
 import { Rates } from './rates.mjs';
 import { newAccount } from './resources/account.mjs';
 import { createStore } from './store.mjs';
@@ -28,19 +30,25 @@ export function createApp({ key = 'sk_test_local', webhookUrl = null, webhookSec
     },
   });
   webhooks.configure({ url: webhookUrl, types: webhookTypes });
+  const accountId = accountOf(key);
   const app = {
-    account: newAccount(accountOf(key), clock.seconds()),
+    account: newAccount(accountId, clock.seconds()),
+    accountId,
     apiVersion: DEFAULT_API_VERSION,
     bearer: `Bearer ${key}`,
     checksDestinations: false,
     clock,
     // The same for each connected account that has done something, by its id (connect.mjs).
     connected: new Map(),
+    // Whose a payment or its refund is, by its id: a platform's objects name those of its connected accounts.
+    elsewhere: new Map(),
     events: new Events({ clock, store, webhooks }),
     faults: new Faults(),
     idempotencyKeys: new IdempotencyKeys(clock),
     journal: new Journal(),
     key,
+    ledger: new Ledger(clock, store.balance_transactions),
+    money: new MoneyRules(),
     rates: new Rates(clock),
     refundsBecome: 'succeeded',
     searchDelay: 0,
@@ -56,12 +64,17 @@ export function createApp({ key = 'sk_test_local', webhookUrl = null, webhookSec
       this.journal.clear();
       this.rates.reset();
       this.connected.clear();
+      this.elsewhere.clear();
+      this.ledger.clear();
+      this.money.reset();
       this.checksDestinations = false;
       this.refundsBecome = 'succeeded';
       this.searchDelay = 0;
       for (const name in this.store) this.store[name].clear();
     },
   };
+  // Also seen from a connected account.
+  app.platform = app;
   return app;
 }
 

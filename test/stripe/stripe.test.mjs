@@ -135,6 +135,8 @@ test('a PaymentIntent is made, declined, paid', async (t) => {
     'payment_intent.created',
     'charge.failed',
     'payment_intent.payment_failed',
+    'transfer.created',
+    'application_fee.created',
     'charge.succeeded',
     'payment_intent.succeeded',
   ]);
@@ -227,7 +229,9 @@ test('a Checkout Session is open until it is paid', async (t) => {
   const { body: intent } = await client.get(`/v1/payment_intents/${paid.payment_intent}`);
   assert.deepEqual([intent.status, intent.amount_received, intent.application_fee_amount], ['succeeded', 3000, 300]);
   assert.deepEqual([intent.metadata, intent.transfer_data], [{ order_id: 'o1' }, { destination: 'acct_1host' }]);
-  assert.deepEqual(eventTypes(app), ['payment_intent.created', 'charge.succeeded', 'payment_intent.succeeded', 'checkout.session.completed']);
+  assert.deepEqual(eventTypes(app), [
+    'payment_intent.created', 'transfer.created', 'application_fee.created', 'charge.succeeded', 'payment_intent.succeeded', 'checkout.session.completed',
+  ]);
   const error = assertError(await client.post(`/v1/checkout/sessions/${made.id}/expire`), 400);
   assert.match(error.message, /has a status of `complete`/);
   assert.deepEqual((await client.get('/v1/checkout/sessions?status=complete')).body.data, [paid]);

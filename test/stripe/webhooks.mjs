@@ -48,6 +48,7 @@ export class Webhooks {
   #types = new Set(DEFAULT_TYPES);
   #deliveries = new Map();
   #disorder = null;
+  #counts = noCounts();
   #agents = {
     'http:': new http.Agent({ keepAlive: true, maxSockets: CONNECTIONS }),
     'https:': new https.Agent({ keepAlive: true, maxSockets: CONNECTIONS }),
@@ -68,7 +69,7 @@ export class Webhooks {
     if (secret !== undefined) this.secret = secret;
     if (connectSecret !== undefined) this.connectSecret = connectSecret;
     if (types !== undefined) this.#types = new Set(types);
-    for (const { event, status } of this.#deliveries.values()) if (status !== 'delivered') this.deliver(event);
+    for (const { event, status } of this.#deliveries.values()) if (!['delivered', 'lost'].includes(status)) this.deliver(event);
   }
 
   describe() {
@@ -79,32 +80,42 @@ export class Webhooks {
     return this.#endpoint !== null && (this.#types.has(type) || this.#types.has('*'));
   }
 
-  // Lets events come late, each by up to `delay_ms`, and so out of order, and this share of them twice; null ends it.
-  // The same seed draws the same delays.
+  // Lets events come late, each by up to `delay_ms`, and so out of order, this share of them twice and this share never; null ends it.
+  // The same seed draws the same delays. What is sent again is not lost.
   disorder(spec) {
     if (spec === null) {
       this.#disorder = null;
       return;
     }
-    const { delay_ms: delay = 0, duplicates = 0, seed = 1, ...rest } = spec;
+    const { delay_ms: delay = 0, duplicates = 0, lost = 0, seed = 1, ...rest } = spec;
     if (Object.keys(rest).length > 0) throw invalid(`Not a disorder: unknown member: ${Object.keys(rest)[0]}.`);
-    if (!(delay >= 0) || !(duplicates >= 0 && duplicates <= 1) || !Number.isInteger(seed)) throw invalid('Not a disorder.', { param: 'disorder' });
-    this.#disorder = { delay, duplicates, random: randomOf(seed) };
+    if (!(delay >= 0) || !isShare(duplicates) || !isShare(lost) || !Number.isInteger(seed)) throw invalid('Not a disorder.', { param: 'disorder' });
+    this.#disorder = { delay, duplicates, lost, random: randomOf(seed) };
   }
 
   // Sends an event, now or again; until it is delivered, it is tried again and again.
   deliver(event) {
     const known = this.#deliveries.get(event.id);
     if (known !== undefined) forget(known);
-    const delivery = { event, status: 'pending', attempts: known?.attempts ?? 0, failures: 0, untaken: 1, answer: null, error: null, timers: new Set() };
+    const delivery = { event, status: 'pending', attempts: known?.attempts ?? 0, failures: 0, untaken: 1, counted: known?.counted ?? false, answer: null, error: null, timers: new Set() };
     this.#deliveries.set(event.id, delivery);
+    const counts = this.#counts[endpointOf(event)];
+    if (known === undefined) counts.events += 1;
     if (this.#disorder === null) {
       // After the answer to the call that made the event is on its way.
       setImmediate(() => this.#attempt(delivery));
       return;
     }
-    const { delay, duplicates, random } = this.#disorder;
-    if (random() < duplicates) delivery.untaken = 2;
+    const { delay, duplicates, lost, random } = this.#disorder;
+    if (lost > 0 && random() < lost && known === undefined) {
+      delivery.status = 'lost';
+      counts.lost += 1;
+      return;
+    }
+    if (random() < duplicates) {
+      delivery.untaken = 2;
+      counts.duplicated += 1;
+    }
     for (let copy = 0; copy < delivery.untaken; copy++) this.#later(delivery, random() * delay);
   }
 
@@ -120,9 +131,16 @@ export class Webhooks {
     }));
   }
 
+  // Of each endpoint, the one for the platform's own events and the one for connected accounts': how many events there were for it,
+  // how many it has taken, how many were lost and how many sent twice.
+  counts() {
+    return this.#counts;
+  }
+
   // Forgets all deliveries and stops trying.
   clear() {
     this.#disorder = null;
+    this.#counts = noCounts();
     for (const delivery of this.#deliveries.values()) forget(delivery);
     this.#deliveries.clear();
   }
@@ -180,6 +198,9 @@ export class Webhooks {
       delivery.untaken -= 1;
       if (delivery.untaken > 0) return;
       delivery.status = 'delivered';
+      const counts = this.#counts[endpointOf(delivery.event)];
+      if (!delivery.counted) counts.delivered += 1;
+      delivery.counted = true;
       this.onDelivered(delivery.event);
       return;
     }
@@ -188,6 +209,11 @@ export class Webhooks {
     this.#later(delivery, BACKOFF[Math.min(delivery.failures++, BACKOFF.length - 1)]);
   }
 }
+
+const endpointOf = (event) => (event.account === undefined ? 'platform' : 'connected');
+const noCount = () => ({ events: 0, delivered: 0, lost: 0, duplicated: 0 });
+const noCounts = () => ({ platform: noCount(), connected: noCount() });
+const isShare = (share) => share >= 0 && share <= 1;
 
 function forget(delivery) {
   for (const timer of delivery.timers) clearTimeout(timer);

@@ -129,6 +129,27 @@ test('events can be let come late, out of order, and twice', async (t) => {
   }
 });
 
+test('a share of the events can be let go lost', async (t) => {
+  const { client, app, taken, deliveries } = await withEndpoint(t);
+  await client.control('POST', 'webhook', { disorder: { lost: 0.2, duplicates: 0.1, seed: 3 } });
+  for (let i = 0; i < 100; i++) await client.post(`/v1/payment_intents/${(await newIntent(client)).id}/cancel`);
+  await until(async () => (await deliveries()).every(({ status }) => status === 'delivered' || status === 'lost'));
+  const lost = (await deliveries()).filter(({ status }) => status === 'lost');
+  const { platform, connected } = await client.control('GET', 'deliveries/counts');
+  assert.deepEqual([platform.events, platform.lost, platform.delivered], [100, lost.length, 100 - lost.length]);
+  assert.ok(lost.length >= 10 && lost.length <= 32, `${lost.length} were lost`);
+  await until(() => taken.length === platform.delivered + platform.duplicated);
+  assert.deepEqual(connected, { events: 0, delivered: 0, lost: 0, duplicated: 0 });
+  // They happened all the same.
+  assert.equal(Array.from(app.store.events).filter(({ type }) => type === 'payment_intent.canceled').length, 100);
+  assert.ok(lost.every(({ event, attempts }) => app.store.events.get(event).pending_webhooks === 1 && attempts === 0));
+  await client.control('POST', 'webhook', { events: ['*'] });
+  assert.ok((await deliveries()).some(({ status }) => status === 'lost'));
+  await client.control('POST', 'resend', { event: lost[0].event });
+  await until(() => taken.some(({ event }) => event.id === lost[0].event));
+  assert.equal((await client.call('POST', '/_control/webhook', { raw: '{"disorder": {"lost": 2}}' })).status, 400);
+});
+
 test('what was not taken can be listed', async (t) => {
   let well = true;
   const { client, taken } = await withEndpoint(t, () => (well ? 200 : 500));

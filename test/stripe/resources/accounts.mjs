@@ -172,6 +172,14 @@ function update(app, call) {
   return put(app, before, after, call);
 }
 
+// An account that is paid and was not known is taken to have been there long; others make their accounts up.
+export function knowAccount({ platform }, id) {
+  if (id === platform.accountId || platform.store.accounts.get(id) !== undefined || platform.connected.has(id)) return;
+  const requested = { card_payments: { requested: true }, transfers: { requested: true } };
+  const made = addAccount(platform, id, { type: 'express', capabilities: requested }, null);
+  platform.store.accounts.put({ ...made, ...STATES.enabled(), capabilities: { card_payments: 'active', transfers: 'active' } });
+}
+
 // Makes an account what `become` says; one that is not known is made for it, as if it had been there long.
 export function changeAccount(app, { account: id, become }) {
   if (!/^acct_\w+$/.test(id)) throw invalid(`Not an account: ${id}`, { param: 'account' });
@@ -234,7 +242,7 @@ function createLoginLink(app, call) {
   return { object: 'login_link', created: app.clock.seconds(), url: `https://connect.stripe.com/express/${account.id}/${newId.linkSecret()}` };
 }
 
-const list = (app, { params }) => app.store.accounts.page(params, ({ created }) => params.created === undefined || params.created(created));
+const list = (app, { params }) => app.store.accounts.page(params, { created: params.created });
 
 const linkParams = {
   account: required(string()),

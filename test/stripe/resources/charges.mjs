@@ -1,7 +1,9 @@
-// /v1/charges and /v1/balance_transactions: what a payment leaves behind. Both are made by paying, never by a call.
+// /v1/charges: what a payment leaves behind, made by paying and never by a call, with the transfer and the fee that follow from it.
 import { newId } from '../ids.mjs';
-import { stripeFee } from '../money.mjs';
-import { paging, string } from '../params.mjs';
+import { applicationFee, stripeFee } from '../ledger.mjs';
+import { paging, string, timeRange } from '../params.mjs';
+import { addFee } from './application_fees.mjs';
+import { addTransfer } from './transfers.mjs';
 
 function newCharge(app, intent, amount, method) {
   const id = newId.charge();
@@ -58,52 +60,49 @@ function newCharge(app, intent, amount, method) {
   };
 }
 
-export function addBalanceTransaction(app, { amount, currency, description = null, fee, source, type }) {
-  const created = app.clock.seconds();
-  return app.store.balance_transactions.add({
-    id: newId.balanceTransaction(),
-    object: 'balance_transaction',
-    amount,
-    available_on: created + 2 * 86400,
-    balance_type: 'payments',
-    created,
-    currency,
-    description,
-    exchange_rate: null,
-    fee,
-    fee_details: fee === 0 ? [] : [{ amount: fee, application: null, currency, description: 'Stripe processing fees', type: 'stripe_fee' }],
-    net: amount - fee,
-    reporting_category: type,
-    source,
-    status: 'pending',
-    type,
-  });
-}
-
 // A charge on its way, which one of the next two ends.
 export const newPendingCharge = (app, intent, amount, method) => app.store.charges.add(newCharge(app, intent, amount, method));
 
-export function succeedCharge(app, charge, intent) {
-  const balance = addBalanceTransaction(app, {
-    amount: charge.amount,
-    currency: charge.currency,
-    description: charge.description,
-    fee: stripeFee(charge.amount),
-    source: charge.id,
-    type: 'charge',
+// Books a payment: Stripe's fee is taken from it, and all of it goes to the account it is for, from where the application fee comes back.
+export function succeedCharge(app, pending, intent, call) {
+  const { amount, currency, id } = pending;
+  const availableOn = app.clock.seconds() + app.money.availableAfter;
+  const feeAmount = Math.min(intent.application_fee_amount ?? 0, amount);
+  const fee = feeAmount > 0 ? { id: newId.applicationFee(), amount: feeAmount } : null;
+  // A connected account's own charge pays the application fee itself.
+  const direct = app !== app.platform && fee !== null;
+  const entry = app.ledger.post({
+    amount,
+    availableOn,
+    currency,
+    description: pending.description,
+    fees: [stripeFee(app.money.stripeFee(amount), currency), ...(direct ? [applicationFee(feeAmount, currency)] : [])],
+    source: id,
+    type: pending.payment_method_details.type === 'card' ? 'charge' : 'payment',
   });
-  return app.store.charges.put({
-    ...charge,
-    amount_captured: charge.amount,
-    application_fee: intent.application_fee_amount ? newId.applicationFee() : null,
-    balance_transaction: balance.id,
+  const charge = {
+    ...pending,
+    amount_captured: amount,
+    application_fee: fee?.id ?? null,
+    balance_transaction: entry.id,
     captured: true,
     outcome: outcome('succeeded'),
     paid: true,
-    receipt_url: `https://pay.stripe.com/receipts/payment/${charge.id}`,
+    receipt_url: `https://pay.stripe.com/receipts/payment/${id}`,
     status: 'succeeded',
-    ...(intent.transfer_data && { transfer: newId.transfer() }),
-  });
+  };
+  const sum = { amount: feeAmount, availableOn, currency, id: fee?.id };
+  if (direct) {
+    addFee(app.platform, { ...sum, account: app.accountId, charge: id, originating: null }, call);
+  } else if (intent.transfer_data) {
+    const { amount: part, destination } = intent.transfer_data;
+    const group = pending.transfer_group ?? `group_${intent.id}`;
+    const transfer = addTransfer(app, { amount: Math.min(part ?? amount, amount), charge, currency, destination, fee, group }, call);
+    charge.transfer = transfer.id;
+    charge.transfer_group = group;
+    if (fee !== null) addFee(app, { ...sum, account: destination, charge: transfer.destination_payment, originating: id }, call);
+  }
+  return app.store.charges.put(charge);
 }
 
 // `failure` is {code, decline_code?, message}.
@@ -134,20 +133,14 @@ function outcome(status, reason = null) {
   };
 }
 
-const listCharges = (app, { params }) =>
-  app.store.charges.page(
-    params,
-    (charge) =>
-      (params.payment_intent === undefined || charge.payment_intent === params.payment_intent) &&
-      (params.customer === undefined || charge.customer === params.customer),
-  );
+function list(app, { params }) {
+  const { created, customer, payment_intent: intent, transfer_group: group } = params;
+  return app.store.charges.page(params, { payment_intent: intent, transfer_group: group, customer, created });
+}
 
-const listBalanceTransactions = (app, { params }) =>
-  app.store.balance_transactions.page(params, (entry) => params.source === undefined || entry.source === params.source);
+const listParams = { ...paging, created: timeRange, customer: string(), payment_intent: string(), transfer_group: string() };
 
 export const endpoints = [
-  { method: 'GET', path: '/v1/charges', params: { ...paging, customer: string(), payment_intent: string() }, run: listCharges },
+  { method: 'GET', path: '/v1/charges', params: listParams, run: list },
   { method: 'GET', path: '/v1/charges/:id', run: (app, call) => app.store.charges.need(call.id) },
-  { method: 'GET', path: '/v1/balance_transactions', params: { ...paging, source: string() }, run: listBalanceTransactions },
-  { method: 'GET', path: '/v1/balance_transactions/:id', run: (app, call) => app.store.balance_transactions.need(call.id) },
 ];

@@ -202,14 +202,8 @@ function expireNow(app, call) {
 }
 
 function list(app, { params }) {
-  return app.store.checkout_sessions.page(
-    params,
-    (session) =>
-      (params.customer === undefined || session.customer === params.customer) &&
-      (params.payment_intent === undefined || session.payment_intent === params.payment_intent) &&
-      (params.status === undefined || session.status === params.status) &&
-      (params.created === undefined || params.created(session.created)),
-  );
+  const { created, customer, payment_intent: intent, status } = params;
+  return app.store.checkout_sessions.page(params, { payment_intent: intent, customer, status, created });
 }
 
 const found = (app, call) => app.store.checkout_sessions.need(call.id);

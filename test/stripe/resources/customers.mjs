@@ -74,14 +74,7 @@ function update(app, call) {
   return after;
 }
 
-function list(app, { params }) {
-  return app.store.customers.page(
-    params,
-    (customer) =>
-      (params.email === undefined || customer.email === params.email) &&
-      (params.created === undefined || params.created(customer.created)),
-  );
-}
+const list = (app, { params }) => app.store.customers.page(params, { email: params.email, created: params.created });
 
 export const endpoints = [
   { method: 'POST', path: '/v1/customers', params: fields, run: create },

@@ -1,4 +1,5 @@
 // /v1/events: retrieve and list; they are made in ../events.mjs.
+import { invalid } from '../errors.mjs';
 import { boolean, list as listOf, paging, string, timeRange } from '../params.mjs';
 
 const listParams = {
@@ -9,18 +10,21 @@ const listParams = {
   types: listOf(string(), { max: 20 }),
 };
 
-// 'charge.*' is any type that begins with 'charge.'.
-const fits = (wanted, type) => wanted === type || (wanted.endsWith('*') && type.startsWith(wanted.slice(0, -1)));
+// The types that are asked for; 'charge.*' is any that begins with 'charge.'.
+function wantedTypes(events, { type, types }) {
+  if (type !== undefined && types !== undefined) throw invalid('You may only specify one of these parameters: type, types.', { param: 'types' });
+  if (!type?.endsWith('*')) return types ?? type;
+  const start = type.slice(0, -1);
+  return [...events.valuesOf('type')].filter((name) => name.startsWith(start));
+}
 
 function list(app, { params }) {
-  const { created, delivery_success: delivered, type, types } = params;
-  return app.store.events.page(
+  const { events } = app.store;
+  const { created, delivery_success: delivered } = params;
+  return events.page(
     params,
-    (event) =>
-      (type === undefined || fits(type, event.type)) &&
-      (types === undefined || types.includes(event.type)) &&
-      (created === undefined || created(event.created)) &&
-      (delivered === undefined || delivered === (event.pending_webhooks === 0)),
+    { type: wantedTypes(events, params), created },
+    delivered === undefined ? null : (event) => delivered === (event.pending_webhooks === 0),
   );
 }
 

@@ -186,18 +186,10 @@ function cancelNamed(app, call) {
 // The Checkout Session whose page the intent is still payable on; that page is ended by expiring the session.
 function openSessionOf(app, intent) {
   if (intent[follower] === undefined) return null;
-  for (const session of app.store.checkout_sessions) if (session.payment_intent === intent.id && session.status === 'open') return session;
-  return null;
+  return app.store.checkout_sessions.having('payment_intent', intent.id).find(({ status }) => status === 'open') ?? null;
 }
 
-function list(app, { params }) {
-  return app.store.payment_intents.page(
-    params,
-    (intent) =>
-      (params.customer === undefined || intent.customer === params.customer) &&
-      (params.created === undefined || params.created(intent.created)),
-  );
-}
+const list = (app, { params }) => app.store.payment_intents.page(params, { customer: params.customer, created: params.created });
 
 const found = (app, call) => app.store.payment_intents.need(call.id);
 

@@ -169,11 +169,7 @@ function update(app, call) {
   return after;
 }
 
-const pageOf = (app, params, customer) =>
-  app.store.payment_methods.page(
-    params,
-    (method) => method.customer !== null && method.customer === customer && (params.type === undefined || method.type === params.type),
-  );
+const pageOf = (app, params, customer) => app.store.payment_methods.page(params, { customer, type: params.type });
 
 function listAll(app, { params }) {
   app.store.customers.need(params.customer, 'customer');

@@ -40,7 +40,7 @@ export function pay(app, intent, { received = intent.amount, method, type } = {}
 }
 
 function succeed(app, intent, pending, call) {
-  const charge = succeedCharge(app, pending, intent);
+  const charge = succeedCharge(app, pending, intent, call);
   const paid = {
     ...intent,
     amount_received: charge.amount,

@@ -1,9 +1,13 @@
 // /v1/refunds, refunding as from the dashboard, and what becomes of a refund: a card's succeeds at once, unless told otherwise.
+// What went to a connected account comes back in proportion, if that is asked for, and stays back if the refund then fails.
 import { invalid } from '../errors.mjs';
 import { newId } from '../ids.mjs';
+import { applicationFee } from '../ledger.mjs';
 import { boolean, integer, mergeMetadata, metadata, oneOf, paging, string, timeRange } from '../params.mjs';
-import { written } from '../money.mjs';
-import { addBalanceTransaction } from './charges.mjs';
+import { shareOf, written } from '../money.mjs';
+import { refundFee } from './application_fees.mjs';
+import { refusesRefunds } from './disputes.mjs';
+import { checkReversal, reverse } from './transfers.mjs';
 
 const createParams = {
   amount: integer({ min: 1 }),
@@ -60,6 +64,9 @@ export function refundableCharge(app, params) {
 export function refund(app, charge, params, call = null) {
   const left = charge.amount - charge.amount_refunded;
   const amount = params.amount ?? left;
+  if (refusesRefunds(app, charge)) {
+    throw invalid(`Charge ${charge.id} has been charged back; cannot issue a refund.`, { code: 'charge_disputed' });
+  }
   if (left === 0) throw invalid(`Charge ${charge.id} has already been refunded.`, { code: 'charge_already_refunded' });
   if (amount > left) {
     throw invalid(
@@ -73,12 +80,15 @@ export function refund(app, charge, params, call = null) {
     });
   }
   if (params.refund_application_fee && charge.application_fee === null) {
-    throw invalid(`Charge ${charge.id} has no application fee to refund.`, { param: 'refund_application_fee' });
+    throw invalid(`Attempting to refund_application_fee on ${charge.id}, but it has no application fee`, { param: 'refund_application_fee' });
   }
 
   if (app.refundsBecome === 'refused') {
     throw invalid('Insufficient funds in your Stripe balance to refund this amount.', { code: 'balance_insufficient' });
   }
+
+  const back = comesBack(app, charge, amount, params);
+  if (back.transfer !== null) checkReversal(app, back.transfer, back.reversed, back.fee);
 
   const id = newId.refund();
   const pendingReason = PENDING[app.refundsBecome];
@@ -101,21 +111,63 @@ export function refund(app, charge, params, call = null) {
     receipt_number: null,
     source_transfer_reversal: null,
     status: pendingReason ? 'pending' : 'succeeded',
-    transfer_reversal: params.reverse_transfer ? newId.transferReversal() : null,
+    transfer_reversal: null,
+    [feeCarried]: app === app.platform ? 0 : back.fee,
   };
+  if (back.transfer !== null) {
+    made.transfer_reversal = reverse(app, back.transfer, { amount: back.reversed, feeBack: back.fee, refund: id }, call).id;
+  }
+  if (back.fee > 0) refundFee(app.platform, back.from, { amount: back.fee, carried: back.transfer !== null || app !== app.platform }, call);
   // What waits for the balance has not been taken from it.
   if (pendingReason !== 'insufficient_funds') made.balance_transaction = taken(app, made);
   app.store.refunds.add(made, call?.idempotencyKey);
   const refunded = charge.amount_refunded + amount;
-  const after = app.store.charges.put({ ...charge, amount_refunded: refunded, refunded: refunded === charge.amount });
+  const after = app.store.charges.put({
+    ...charge,
+    amount_refunded: refunded,
+    refunded: refunded === charge.amount,
+    [returned]: back.returned,
+  });
   app.events.emit('refund.created', made, call);
   app.events.emit('charge.refunded', after, call, { amount_refunded: charge.amount_refunded, refunded: charge.refunded });
   if (!pendingReason) addReference(app, made);
   return made;
 }
 
-const taken = (app, { amount, currency, id }) =>
-  addBalanceTransaction(app, { amount: -amount, currency, fee: 0, source: id, type: 'refund' }).id;
+// Of how much of a charge its refunds have reversed the transfer and returned the fee: {transfer, fee}; not shown.
+const returned = Symbol('returned');
+
+// What a refund of `amount` brings back: {transfer, reversed} from the account that was paid, and {from, fee} of the application fee.
+function comesBack(app, charge, amount, { refund_application_fee: withFee, reverse_transfer: withTransfer }) {
+  const { fee: feeBefore, transfer: before } = charge[returned] ?? { fee: 0, transfer: 0 };
+  const transfer = withTransfer ? app.store.transfers.get(charge.transfer) : null;
+  const from = withFee ? app.platform.store.application_fees.get(charge.application_fee) : null;
+  const fee = from === null ? 0 : Math.min(shareOf(from.amount, feeBefore, amount, charge.amount), from.amount - from.amount_refunded);
+  return {
+    fee,
+    from,
+    returned: { fee: feeBefore + (from === null ? 0 : amount), transfer: before + (transfer === null ? 0 : amount) },
+    // Beyond the whole of a charge, only after a refund that failed, the transfer has nothing left.
+    reversed: transfer === null ? 0 : before + amount > charge.amount ? amount : shareOf(transfer.amount, before, amount, charge.amount),
+    transfer,
+  };
+}
+
+// What a refund of an account's own charge brings it of the application fee; not shown.
+const feeCarried = Symbol('feeCarried');
+
+// Takes a refund from the balance.
+function taken(app, { amount, charge: chargeId, currency, id, [feeCarried]: feeBack }) {
+  const charge = app.store.charges.get(chargeId);
+  return app.ledger.post({
+    amount: -amount,
+    availableOn: app.store.balance_transactions.get(charge.balance_transaction).available_on,
+    currency,
+    fees: [applicationFee(-feeBack, currency)],
+    source: id,
+    type: charge.payment_method_details.type === 'card' ? 'refund' : 'payment_refund',
+  }).id;
+}
 
 // How a refund ends: one on its way succeeds or fails, and one that has succeeded may still come back.
 export function settleRefund(app, refund, { outcome = 'succeeded', reason = 'unknown' } = {}) {
@@ -131,12 +183,9 @@ export function settleRefund(app, refund, { outcome = 'succeeded', reason = 'unk
   if (outcome !== 'failed') throw invalid('outcome must be succeeded or failed', { param: 'outcome' });
   if (!['pending', 'succeeded'].includes(before.status)) throw invalid(`This refund has a status of ${before.status}.`);
   if (!FAILURE_REASONS.includes(reason)) throw invalid(`reason must be one of ${FAILURE_REASONS.join(', ')}`, { param: 'reason' });
-  const { amount, currency } = before;
-  const returned =
-    before.balance_transaction === null
-      ? null
-      : addBalanceTransaction(app, { amount, currency, fee: 0, source: before.id, type: 'refund_failure' }).id;
-  const failed = { ...before, failure_balance_transaction: returned, failure_reason: reason, status: 'failed' };
+  const { amount, currency, id } = before;
+  const restored = before.balance_transaction === null ? null : app.ledger.post({ amount, currency, source: id, type: 'refund_failure' }).id;
+  const failed = { ...before, failure_balance_transaction: restored, failure_reason: reason, status: 'failed' };
   app.store.refunds.put(failed);
   const charge = app.store.charges.get(before.charge);
   const less = app.store.charges.put({ ...charge, amount_refunded: charge.amount_refunded - amount, refunded: false });
@@ -166,13 +215,8 @@ function update(app, call) {
 }
 
 function list(app, { params }) {
-  return app.store.refunds.page(
-    params,
-    (made) =>
-      (params.payment_intent === undefined || made.payment_intent === params.payment_intent) &&
-      (params.charge === undefined || made.charge === params.charge) &&
-      (params.created === undefined || params.created(made.created)),
-  );
+  const { charge, created, payment_intent: intent } = params;
+  return app.store.refunds.page(params, { payment_intent: intent, charge, created });
 }
 
 export const endpoints = [

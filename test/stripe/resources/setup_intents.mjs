@@ -136,14 +136,10 @@ function confirmNamed(app, call) {
   return confirm(app, intent, id === null ? null : needPaymentMethod(app, id, call), call);
 }
 
-const list = (app, { params }) =>
-  app.store.setup_intents.page(
-    params,
-    (intent) =>
-      (params.customer === undefined || intent.customer === params.customer) &&
-      (params.payment_method === undefined || intent.payment_method === params.payment_method) &&
-      (params.created === undefined || params.created(intent.created)),
-  );
+function list(app, { params }) {
+  const { created, customer, payment_method: method } = params;
+  return app.store.setup_intents.page(params, { customer, payment_method: method, created });
+}
 
 const found = (app, call) => app.store.setup_intents.need(call.id);
 

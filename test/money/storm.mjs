@@ -1,0 +1,174 @@
+// Orders in a storm that goes on after the sale; see run. Webhooks are lost, come twice and in any order; relay and server are
+// killed; then Stripe is asked once for what was missed, and everything is right.
+import { randomInt } from 'node:crypto';
+import { parseArgs } from 'node:util';
+import { sql } from '../relay/support/database.mjs';
+import { Relay, localStripe } from '../relay/support/relay.mjs';
+import { killServer, startServer } from '../relay/support/server.mjs';
+import { until } from '../relay/support/until.mjs';
+import { Buyers } from '../storm/buyers.mjs';
+import { PostOffice } from '../storm/post_office.mjs';
+import { done, is, none, ok, say } from '../storm/tap.mjs';
+import { PsqlPool } from '../stripe/psql-pool.mjs';
+import { describeSums } from '../stripe/sums.mjs';
+import { AfterSale } from './after_sale.mjs';
+
+const { values: options } = parseArgs({ options: { orders: { type: 'string' }, kills: { type: 'string' } } });
+const ORDERS = Number(options.orders ?? 400);
+const KILLS = Number(options.kills ?? 10);
+const AT_ONCE = 24;
+const LOST = 0.05;
+const AFTER_SALE = 0.1;
+const HOST = 'storm-host';
+const SETTLED_WITHIN = 300000;
+const CLIENT = { environment: { PGOPTIONS: '-c role=service_role -c log_min_error_statement=panic' }, stderr: 'ignore' };
+// What a storm like this leaves for people to decide.
+const FOR_PEOPLE = ['dashboard_refund', 'refund_failed', 'dispute_of_a_part', 'settlement_booked'];
+
+const rows = async (text) => JSON.parse(await sql(`SELECT coalesce(json_agg(to_json(r)), '[]') FROM (${text}) r`));
+
+const stripe = await localStripe({ webhookSecret: process.env.STRIPE_WEBHOOK_SECRET.split(' ')[0] });
+const clients = new PsqlPool(AT_ONCE, 'psql', CLIENT);
+const hooks = new PsqlPool(8, 'psql', CLIENT);
+const office = new PostOffice(hooks, stripe.app.webhooks.secret);
+let relay;
+
+try {
+  await storm();
+} finally {
+  await relay?.kill('SIGKILL');
+  await office.close();
+  await Promise.all([clients.close(), hooks.close()]);
+  await stripe.stop();
+}
+done();
+
+async function openShop() {
+  await sql('SELECT cron.alter_job(jobid, active := false) FROM cron.job');
+  await sql(`
+    INSERT INTO public.organizer_accounts (host_id, stripe_account_id, charges_enabled, payouts_enabled, details_submitted) VALUES ('${HOST}', 'acct_stormhost', true, true, true);
+    INSERT INTO public.events (host_id, title, start_date, max_attendees) VALUES ('${HOST}', 'Storm', now() + interval '30 days', ${ORDERS * 4});
+    INSERT INTO public.ticket_types (event_id, name, price_cents, quantity_total, max_per_user)
+    SELECT id, name, price, seats, NULL FROM public.events, (VALUES ('seat', 2599, ${ORDERS * 3}), ('floor', 1001, NULL)) t (name, price, seats)`);
+  const tiers = await rows('SELECT event_id AS event, id FROM public.ticket_types');
+  return tiers.map(({ event, id }) => ({ event, items: () => JSON.stringify([{ ticket_type_id: id, quantity: randomInt(1, 4) }]) }));
+}
+
+function startRelay() {
+  relay = new Relay(stripe, { DVNT_RELAY_TIMEOUT: '2', DVNT_RELAY_LEASE: '4', DVNT_RELAY_DEBUG: '0' });
+}
+
+// Until nothing is on its way between the database and Stripe.
+async function quiet(what) {
+  const busy = () => sql(`SELECT count(*) FROM ticketing.stripe_requests WHERE state IN ('ready', 'leased', 'unknown') OR NOT applied`);
+  for (let calm = 0; calm < 3; ) {
+    await until(async () => office.empty && (await busy()) === '0', what, SETTLED_WITHIN);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    calm = office.empty && (await busy()) === '0' ? calm + 1 : 0;
+  }
+}
+
+async function storm() {
+  const carts = await openShop();
+  await office.open();
+  stripe.app.webhooks.configure({ url: office.url });
+  stripe.app.webhooks.configure({ disorder: { lost: LOST, seed: randomInt(1e6) } });
+  startRelay();
+  await relay.until('ready');
+  const buyers = new Buyers({ pool: clients, stripe, carts, users: Array.from({ length: Math.ceil(ORDERS / 3) }, (_, i) => `storm-buyer-${i}`) });
+  const afterSale = new AfterSale({ pool: clients, stripe, host: HOST, share: AFTER_SALE });
+  const killed = { relay: 0, server: 0 };
+  let killing = Promise.resolve();
+  const onPlaced = () => {
+    const due = Math.floor((buyers.placed * 2 * KILLS) / ORDERS);
+    while (killed.relay + killed.server < Math.min(due, 2 * KILLS)) {
+      const isRelay = killed.relay <= killed.server;
+      killed[isRelay ? 'relay' : 'server'] += 1;
+      killing = killing.then(async () => {
+        if (isRelay) {
+          await relay.kill('SIGKILL');
+          startRelay();
+        } else {
+          killServer();
+          await startServer();
+        }
+      });
+    }
+  };
+  const began = performance.now();
+  const seconds = () => ((performance.now() - began) / 1000).toFixed(1);
+  await buyers.buy(ORDERS, AT_ONCE, onPlaced, (order) => afterSale.onPaid(order));
+  await killing;
+  await afterSale.finished();
+  await quiet('the storm is over');
+  const lost = Number(await sql("SELECT count(*) FROM ticketing.orders WHERE state NOT IN ('paid', 'partially_refunded', 'refunding', 'refunded', 'refund_failed')"));
+  say(`${buyers.placed} orders placed and paid, killed: relay ${killed.relay} times, server ${killed.server} times, calm after ${seconds()} s`);
+  say(`after the sale: ${Object.entries(afterSale.counts).map(([name, count]) => `${name} ${count}`).join(', ')}`);
+  const { platform: counts } = stripe.app.webhooks.counts();
+  say(`webhooks: ${counts.events}, ${counts.lost} lost (${((100 * counts.lost) / counts.events).toFixed(1)} %), ${office.repeated} brought twice; ${JSON.stringify(office.outcomes)}`);
+  say(`${lost} orders are paid at Stripe and not here, before reconciliation`);
+  is('relay killed', killed.relay, KILLS);
+  is('server killed', killed.server, KILLS);
+  ok('webhooks were lost, some of payments', counts.lost > 0 && lost > 0, JSON.stringify({ ...counts, lost }));
+
+  const reconciling = performance.now();
+  await sql('SELECT ticketing.enqueue_reconciliation()');
+  await quiet('Stripe has been asked');
+  const found = await rows('SELECT kind, entity, repaired FROM ticketing.reconcile_orders(pace => 1)');
+  await quiet('it is repaired');
+  say(`reconciled in ${((performance.now() - reconciling) / 1000).toFixed(1)} s; reconcile_orders says: ${JSON.stringify(found.slice(0, 5))}`);
+  await sql('SELECT ticketing.enqueue_settlement()');
+  await quiet('it is settled');
+  await checkOrders(buyers);
+  await checkMoney();
+}
+
+async function checkOrders(buyers) {
+  is('orders here are those that buyers have heard of', Number(await sql('SELECT count(*) FROM ticketing.orders')), buyers.orders.size);
+  none('every one is paid, or has been', await rows("SELECT order_id, state FROM ticketing.orders WHERE state NOT IN ('paid', 'partially_refunded', 'refunding', 'refunded', 'refund_failed')"));
+  none('each has its tickets, once', await rows(`
+    SELECT o.order_id, i.ordered, t.issued FROM ticketing.orders o
+    CROSS JOIN LATERAL (SELECT sum(quantity) AS ordered FROM ticketing.order_items k WHERE k.order_id = o.order_id) i
+    CROSS JOIN LATERAL (SELECT count(*) AS issued FROM ticketing.order_tickets k JOIN public.tickets p ON p.id = k.ticket_id WHERE k.order_id = o.order_id) t
+    WHERE i.ordered <> t.issued`));
+  none('check_invariants finds nothing', await rows('SELECT * FROM ticketing.check_invariants()'));
+  none('nothing was found but what people decide', await rows(`SELECT kind, entity, detail FROM ticketing.findings WHERE resolved_at IS NULL AND kind NOT IN (${FOR_PEOPLE.map((kind) => `'${kind}'`).join(', ')})`));
+  none('every request is done and applied', await rows("SELECT id, kind, state, error, apply_error FROM ticketing.stripe_requests WHERE state NOT IN ('done', 'failed') OR NOT applied"));
+  none('no event is parked', await rows("SELECT stripe_event_id, type, reason FROM ticketing.stripe_inbox WHERE state = 'parked'"));
+
+  // What Stripe has in the end.
+  const { store } = stripe.app;
+  const here = new Map((await rows(`
+    SELECT o.order_id, o.state, o.dispute, o.total_cents,
+      (SELECT coalesce(sum(CASE 'buyer' WHEN from_account THEN amount_cents WHEN to_account THEN -amount_cents ELSE 0 END), 0) FROM ticketing.ledger l WHERE l.order_id = o.order_id) AS kept,
+      (SELECT count(*) FROM ticketing.order_tickets k JOIN public.tickets p ON p.id = k.ticket_id WHERE k.order_id = o.order_id AND p.status = 'active') AS valid
+    FROM ticketing.orders o`)).map((order) => [order.order_id, order]));
+  const wrong = [];
+  for (const { amount, amount_refunded: back, id, metadata, paid, payment_intent: intent } of store.charges) {
+    if (!paid) continue;
+    const disputes = store.disputes.having('charge', id).filter(({ status }) => !status.startsWith('warning'));
+    const taken = disputes.reduce((sum, { amount: cents, status }) => sum + (status === 'won' ? 0 : cents), 0);
+    const open = disputes.some(({ status }) => ['needs_response', 'under_review'].includes(status));
+    const lost = disputes.some(({ status }) => status === 'lost');
+    const { order_id: order } = store.payment_intents.get(intent).metadata;
+    const ours = here.get(order);
+    if (ours === undefined || Number(ours.kept) !== amount - back - taken) wrong.push({ order, ours, stripe: amount - back - taken });
+    else if ((open || lost) !== ['open', 'lost'].includes(ours.dispute)) wrong.push({ order, ours, open, lost });
+    else if ((back === amount || open || lost) && Number(ours.valid) > 0) wrong.push({ order, ours, back, open, lost });
+    else if ((ours.state === 'refunded') !== (back === amount)) wrong.push({ order, ours, back, amount });
+  }
+  none('what each buyer has paid, and which tickets he has, is what Stripe says', wrong);
+  const unheard = new Set([...store.events].filter(({ type }) => stripe.app.webhooks.wants(type)).map(({ id }) => id));
+  for (const { stripe_event_id: id } of await rows('SELECT stripe_event_id FROM ticketing.stripe_inbox')) unheard.delete(id);
+  none('every event of Stripe has come in', [...unheard].map((id) => store.events.get(id).type));
+}
+
+async function checkMoney() {
+  const report = await rows('SELECT * FROM ticketing.settlement_report()');
+  for (const { account, currency, ledger_cents: ledger, stripe_cents: theirs, difference_cents: difference } of report) say(`${account}: ledger ${(ledger / 100).toFixed(2)} ${currency}, Stripe ${(theirs / 100).toFixed(2)}, difference ${difference}`);
+  none('the ledger is Stripe, to the cent', report.filter((row) => row.difference_cents !== 0 || row.only_at_stripe !== 0 || row.only_in_ledger !== 0));
+  const { platform, accounts } = describeSums(stripe.app);
+  const byReport = Object.fromEntries(report.map((row) => [row.account === 'platform' ? platform : row.account, row.stripe_cents]));
+  none('and what we were told is all that Stripe has', Object.entries(accounts).filter(([id, { usd }]) => usd !== undefined && usd.balance !== byReport[id]).map(([id, { usd }]) => ({ id, stripe: usd.balance, told: byReport[id] })));
+  is('two accounts', report.length, 2);
+}
