@@ -126,7 +126,7 @@ ask_dispute(const AskedObject *object, TimestampTz now)
 {
 	NewStripeRequest request = {
 		.kind = "get_dispute", .lane = STRIPE_LANE_RECONCILE, .method = "GET",
-		.path = psprintf("/v1/disputes/%s", object->object_id), .params = "{}", .order_id = &object->order_id
+		.path = psprintf("/v1/disputes/%s", object->object_id), .params = "{\"expand\": [\"charge\"]}", .order_id = &object->order_id
 	};
 
 	enqueue_stripe_request(&request, now);
