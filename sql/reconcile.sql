@@ -3,7 +3,7 @@ LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'dvnt_enqueue_reconciliation';
 COMMENT ON FUNCTION ticketing.enqueue_reconciliation() IS
 'For cron, every minute: has the relay ask Stripe, after everybody else''s calls, about what somebody waits for, 1 minute, 10 minutes, an hour, a day and each further day after it was made; and for the events of the platform (every 5 minutes) and of each connected account (every hour) since the last time, which are then heard as if their webhooks had come. Cheap when nothing is due; called twice it asks once.
-Result: payments and refunds, how many Stripe is asked about; event_pages, of how many accounts a page of events is asked for. All 0 while another session does the same.
+Result: payments, refunds and disputes, how many Stripe is asked about; event_pages, of how many accounts a page of events is asked for. All 0 while another session does the same.
 Errors: 40001, 40P01: try again.
 Source: https://docs.stripe.com/api/events/list.';
 

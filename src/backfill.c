@@ -6,7 +6,7 @@
  *
  * Answers and events go the way of all others, so that an order whose webhook
  * never came ends as if it had. Reads ticketing.orders, order_payments, refunds,
- * payees, installation and stripe_requests; reads and writes stripe_checks and
+ * disputes, payees, installation and stripe_requests; reads and writes stripe_checks and
  * event_cursors; writes stripe_requests; events are stripe_events.c's. Locks:
  * one session at a time asks; the cursor, then what an event takes.
  */
@@ -51,6 +51,11 @@ KEPT_SURVEY(refunds_to_ask,
 			"  WHERE r.state IN ('requested', 'pending') AND r.stripe_refund_id IS NOT NULL) d "
 			NOT_ASKED_YET("d.object_id", "d.order_id", "'get_refund'"),
 			TIMESTAMPTZOID, INT4OID);
+KEPT_SURVEY(disputes_to_ask,
+			"SELECT d.object_id, d.order_id, k.due FROM ("
+			"  SELECT p.dispute_id AS object_id, p.order_id, " CHECKS_DUE("p.created_at") " AS due FROM ticketing.disputes p WHERE p.phase IN ('inquiry', 'open')) d "
+			NOT_ASKED_YET("d.object_id", "d.order_id", "'get_dispute'"),
+			TIMESTAMPTZOID, INT4OID);
 KEPT_PLAN(note_check,
 		  "INSERT INTO ticketing.stripe_checks (object_id, order_id, checks, checked_at) VALUES ($1, $2, $3, $4) "
 		  "ON CONFLICT (object_id) DO UPDATE SET checks = excluded.checks, checked_at = excluded.checked_at",
@@ -58,7 +63,8 @@ KEPT_PLAN(note_check,
 KEPT_SURVEY(forget_checks,
 			"DELETE FROM ticketing.stripe_checks c "
 			"WHERE NOT EXISTS (SELECT FROM ticketing.orders o WHERE o.order_id = c.order_id AND o.state IN ('awaiting_payment', 'processing', 'expiring', 'canceling')) "
-			"AND NOT EXISTS (SELECT FROM ticketing.refunds r WHERE r.stripe_refund_id = c.object_id AND r.state IN ('requested', 'pending'))");
+			"AND NOT EXISTS (SELECT FROM ticketing.refunds r WHERE r.stripe_refund_id = c.object_id AND r.state IN ('requested', 'pending')) "
+			"AND NOT EXISTS (SELECT FROM ticketing.disputes d WHERE d.dispute_id = c.object_id AND d.phase IN ('inquiry', 'open'))");
 
 KEPT_PLAN(is_armed, "SELECT FROM ticketing.installation");
 /* A new account begins three days back, which is as long as Stripe repeats a webhook; connected ones at different minutes. */
@@ -115,6 +121,17 @@ ask_refund(const AskedObject *object, TimestampTz now)
 	enqueue_stripe_request(&request, now);
 }
 
+static void
+ask_dispute(const AskedObject *object, TimestampTz now)
+{
+	NewStripeRequest request = {
+		.kind = "get_dispute", .lane = STRIPE_LANE_RECONCILE, .method = "GET",
+		.path = psprintf("/v1/disputes/%s", object->object_id), .params = "{\"expand\": [\"charge\"]}", .order_id = &object->order_id
+	};
+
+	enqueue_stripe_request(&request, now);
+}
+
 /* What somebody may wait for: which objects are due, and how Stripe is asked about one. */
 static const struct
 {
@@ -124,6 +141,7 @@ static const struct
 }			sources[] = {
 	{"payments", &payments_to_ask, ask_payment},
 	{"refunds", &refunds_to_ask, ask_refund},
+	{"disputes", &disputes_to_ask, ask_dispute},
 };
 
 /* Asks about the objects of a source that are due; how many. */
@@ -148,24 +166,18 @@ ask_source(int number, TimestampTz now)
 	return (int64) rows;
 }
 
-/* Events about accounts and payouts are those of connected accounts; all others count only as the platform's own. */
-static bool
-is_of_connected(const char *type)
-{
-	return strncmp(type, "account.", 8) == 0 || strncmp(type, "payout.", 7) == 0;
-}
-
 /* The types of events that are wanted of an account, as a JSON array; NULL: none are. */
 static const char *
 wanted_types(bool connected, int *count)
 {
 	StringInfoData list;
 	const char *type;
+	bool		is_connected;
 
 	*count = 0;
 	initStringInfo(&list);
-	for (int i = 0; (type = event_type(i)) != NULL; i++)
-		if (is_of_connected(type) == connected)
+	for (int i = 0; (type = event_type(i, &is_connected)) != NULL; i++)
+		if (is_connected == connected)
 			appendStringInfo(&list, "%s\"%s\"", (*count)++ == 0 ? "[" : ", ", type);
 	appendStringInfoChar(&list, ']');
 	return *count == 0 ? NULL : list.data;
@@ -175,10 +187,11 @@ static bool
 is_wanted(const char *wanted, bool connected)
 {
 	const char *type;
+	bool		is_connected;
 
-	for (int i = 0; wanted != NULL && (type = event_type(i)) != NULL; i++)
+	for (int i = 0; wanted != NULL && (type = event_type(i, &is_connected)) != NULL; i++)
 		if (strcmp(type, wanted) == 0)
-			return is_of_connected(type) == connected;
+			return is_connected == connected;
 	return false;
 }
 

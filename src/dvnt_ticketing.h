@@ -768,7 +768,7 @@ extern void listing_failed(const StripeAnswer *call);
 /*-- stripe_events.c --*/
 
 extern void apply_parked_events(const char *object_id, TimestampTz now);
-extern const char *event_type(int number);
+extern const char *event_type(int number, bool *connected);
 extern void hear_listed_event(Jsonb *json, const char *account, TimestampTz now);
 extern int	sweep_parked_events(int max_objects, TimestampTz now);
 

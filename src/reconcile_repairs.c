@@ -133,7 +133,8 @@ end_surplus(Finding *finding, TimestampTz now)
 	/* they are locked now */
 	if (run_latest(&used_meanwhile, &ids, NULL) > 0)
 		ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE), errmsg("a ticket was scanned meanwhile")));
-	repaired(finding, psprintf("%d surplus tickets that were issued later and never scanned are void, and their seats are back.", count));
+	repaired(finding, psprintf(count == 1 ? "%d surplus ticket that was issued later and never scanned is void, and its seat is back."
+							   : "%d surplus tickets that were issued later and never scanned are void, and their seats are back.", count));
 }
 
 /*

@@ -526,11 +526,14 @@ receive_event(bytea *payload, TimestampTz now)
 	return webhook_answer(settlement.state, &event, &settlement);
 }
 
-/* The types of events that mean something to us, by number; NULL after the last one. */
+/* The types of events that mean something to us, by number, and whether they are a connected account's; NULL after the last one. */
 const char *
-event_type(int number)
+event_type(int number, bool *connected)
 {
-	return number < lengthof(types) ? types[number].type : NULL;
+	if (number >= lengthof(types))
+		return NULL;
+	*connected = types[number].side == OF_ORGANIZER;
+	return types[number].type;
 }
 
 /* For try_step. */

@@ -28,7 +28,7 @@ BEGIN
     ('dvnt_ticketing: roll up all event_financials', '47 2 * * *', 'SELECT ticketing.sync_event_financials(true)'),
     ('dvnt_ticketing: settle with Stripe', '17 3 * * *', 'SELECT ticketing.enqueue_settlement()'),
     ('dvnt_ticketing: enqueue reconciliation', '* * * * *', 'SELECT ticketing.enqueue_reconciliation()'),
-    ('dvnt_ticketing: reconcile orders', '37 3 * * *', 'SELECT count(*) FROM ticketing.reconcile_orders()'),
+    ('dvnt_ticketing: reconcile orders', '47 3 * * *', 'SELECT count(*) FROM ticketing.reconcile_orders()'),
     ('dvnt_ticketing: prune', '*/5 * * * *', 'SELECT ticketing.prune()')) AS j (name, schedule, command)
   LOOP
     PERFORM cron.schedule_in_database(job.name, job.schedule, job.command, current_database(), 'dvnt_ticketing_cron');

@@ -274,6 +274,12 @@ SELECT ticketing.suspend_ticket(id, :'day' || '-host', 'a test') FROM (SELECT id
 INSERT INTO public.events (host_id, title) VALUES (:'day' || '-host', :'day' || ' annex') RETURNING id AS annex \gset
 SELECT ticketing.save_door_settings(:annex, :'day' || '-host', '{"gates": {"north": null}}');
 INSERT INTO ticketing.findings (kind, entity, detail) VALUES ('test', :'day', '{}');
+SET ROLE dvnt_ticketing_cron;
+SELECT ticketing.enqueue_reconciliation();
+RESET ROLE;
+-- Not by reconcile_orders, which would repair the sample.
+INSERT INTO ticketing.reconciliation_runs (started_at, finished_at, found, repaired, gone) VALUES (now(), now(), 0, 0, 0);
+INSERT INTO ticketing.stripe_checks SELECT payment_intent_id, order_id, 1, now() FROM ticketing.orders WHERE user_id = :'day' || '-6';
 INSERT INTO ticketing.disputes (dispute_id, order_id, event_id, payment_intent_id, amount_cents, currency, status, phase, created_at, updated_at)
 SELECT 'dp_' || :'day', order_id, event_id, payment_intent_id, 0, 'usd', 'warning_closed', 'closed', now(), now() FROM ticketing.orders WHERE user_id = :'day' || '-5';
 INSERT INTO ticketing.dispute_tickets SELECT 'dp_' || :'day', gen_random_uuid();
