@@ -16,7 +16,7 @@ PURE_OBJS = src/door_fold.o src/fees.o src/keyring.o src/order_states.o src/qr_p
 OBJS = $(PURE_OBJS) \
 	src/answer.o src/arguments.o src/await.o src/cart.o src/checkins.o src/checkout.o src/checkout_session.o src/clock.o src/customers.o \
 	src/door_batch.o src/door_devices.o src/door_manifest.o src/door_settings.o src/door_sync.o src/dvnt_ticketing.o src/guc.o src/holds.o src/housekeeping.o src/invariants.o src/inventory.o src/key_file.o \
-	src/locks.o src/onboarding.o src/order_ends.o src/orders.o src/organizers.o src/payment_methods.o src/payments.o src/qr_image.o src/reclaim.o src/refunds.o src/refusal.o src/relay.o src/relay_claim.o src/relay_complete.o src/requests.o src/rows.o src/secrets.o src/shards.o src/shared_keys.o src/shortage.o \
+	src/locks.o src/onboarding.o src/order_ends.o src/orders.o src/organizers.o src/payment_methods.o src/payments.o src/qr_image.o src/reclaim.o src/refunds.o src/refusal.o src/relay.o src/relay_answer.o src/relay_claim.o src/relay_complete.o src/requests.o src/rows.o src/secrets.o src/shards.o src/shared_keys.o src/shortage.o \
 	src/spi_plan.o src/statistics.o src/stripe_buckets.o src/stripe_effects.o src/stripe_events.o src/stripe_lookup.o src/stripe_requests.o src/tally.o src/ticket_changes.o src/ticket_code.o src/ticket_moves.o src/tickets.o
 
 # The install script is its parts in this order.
