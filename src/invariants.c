@@ -115,6 +115,10 @@ static KeptPlan checks[] = {
 		  "WHERE d.phase IN ('open', 'lost') AND d.phase = o.dispute AND t.status IN ('active', 'scanned')"),
 	CHECK("payout_divided", "'payouts/' || e.payout_id", "format('%s of events, %s paid out', e.amount, coalesce(p.amount_cents::text, 'nothing'))",
 		  "FROM (SELECT payout_id, sum(amount_cents) AS amount FROM ticketing.payout_events GROUP BY 1) e LEFT JOIN ticketing.payouts p USING (payout_id) WHERE e.amount > greatest(coalesce(p.amount_cents, 0), 0)"),
+	/* the outbox */
+	CHECK("request_can_run", "'stripe_requests/' || r.id", "format('%s waits for %s, which is %s', r.kind, r.waits_for, coalesce(w.state, 'gone'))",
+		  "FROM ticketing.stripe_requests r LEFT JOIN ticketing.stripe_requests w ON w.id = r.waits_for "
+		  "WHERE r.state = 'ready' AND r.waits_for IS NOT NULL AND r.run_at = 'infinity' AND (w.id IS NULL OR w.state IN ('done', 'failed'))"),
 	/* doors */
 	CHECK("suspended_seat", "'suspended_tickets/' || s.ticket_id", "format('ticket %s, hold %s', coalesce(t.status, 'gone'), coalesce(h.status, 'gone'))",
 		  "FROM ticketing.suspended_tickets s LEFT JOIN public.tickets t ON t.id = s.ticket_id LEFT JOIN ticketing.ticket_holds h ON h.id = s.hold_id "

@@ -20,7 +20,7 @@ const AT_ONCE = 24;
 const LOST = 0.05;
 const AFTER_SALE = 0.1;
 const HOST = 'storm-host';
-const SETTLED_WITHIN = 300000;
+const SETTLED_WITHIN = 120000;
 const CLIENT = { environment: { PGOPTIONS: '-c role=service_role -c log_min_error_statement=panic' }, stderr: 'ignore' };
 // What a storm like this leaves for people to decide.
 const FOR_PEOPLE = ['dashboard_refund', 'refund_failed', 'dispute_of_a_part', 'settlement_booked'];
