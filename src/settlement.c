@@ -236,7 +236,7 @@ balance_page_answered(const StripeAnswer *call)
 	}
 	ids = datumCopy(row_datum(0, 1), false, -1);
 	last_id = row_text(0, 2);
-	match_balance_transactions(ids, call->now);
+	match_balance_transactions(ids, false, call->now);
 	if (json_bool_at(call->answer, JSON_PATH("has_more"), &has_more) && has_more)
 		ask_further(&page, last_id, call->now);
 	else

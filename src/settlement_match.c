@@ -88,14 +88,19 @@ KEPT_PLAN(name_source,
 KEPT_PLAN(fee_refunds_unnamed,
 		  "SELECT id FROM ticketing.balance_transactions WHERE id = ANY ($1) AND account = 'platform' AND type = 'application_fee_refund' AND ledger_source IS NULL AND payment_intent_id IS NOT NULL AND NOT settled ORDER BY created, id",
 		  TEXTARRAYOID);
-/* Stripe does not say which refund has given a fee back: the one of the same payment and moment, which no other fee has taken. */
+/*
+ * Stripe does not say which refund has given a fee back: the one of the same
+ * payment and moment which no other fee has taken; of several, the one whose
+ * organizer was given as much.
+ */
 KEPT_PLAN(name_fee_refund,
 		  "UPDATE ticketing.balance_transactions b SET ledger_source = (SELECT c.ledger_source FROM ticketing.balance_transactions c "
 		  "  LEFT JOIN LATERAL (SELECT sum(l.amount_cents) AS cents FROM ticketing.ledger l WHERE l.source = c.ledger_source AND l.kind IN ('buyer_fee_refund', 'organizer_fee_refund')) l ON true "
 		  "  WHERE c.account = 'platform' AND c.payment_intent_id = b.payment_intent_id AND c.type IN ('transfer_refund', 'refund', 'payment_refund') AND c.ledger_source IS NOT NULL "
 		  "    AND abs(extract(epoch FROM c.created - b.created)) <= 60 "
 		  "    AND NOT EXISTS (SELECT FROM ticketing.balance_transactions f WHERE f.ledger_source = c.ledger_source AND f.account = 'platform' AND f.type = 'application_fee_refund') "
-		  "  ORDER BY abs(extract(epoch FROM c.created - b.created)), abs(coalesce(l.cents, 0) + b.amount_cents), c.type = 'transfer_refund' DESC, c.id LIMIT 1) "
+		  "  ORDER BY EXISTS (SELECT FROM ticketing.balance_transactions p WHERE p.payment_intent_id = b.payment_intent_id AND p.account <> 'platform' AND p.type = 'payment_refund' "
+		  "      AND p.cause = c.source AND p.fee_cents = b.amount_cents) DESC, abs(extract(epoch FROM c.created - b.created)), abs(coalesce(l.cents, 0) + b.amount_cents), c.type = 'transfer_refund' DESC, c.id LIMIT 1) "
 		  "WHERE b.id = $1",
 		  TEXTOID);
 /* What is in the ledger once is settled by one alone: Stripe may have done something twice. */
@@ -262,15 +267,21 @@ name_fee_refunds(Datum ids)
 	}
 }
 
-/* Finds what these balance transactions are in the ledger. Those whose figure it has are settled; Stripe's fee is booked, and cents that are divided otherwise. */
+/*
+ * Finds what these balance transactions are in the ledger. Those whose figure
+ * it has are settled; Stripe's fee is booked, and cents that are divided
+ * otherwise: those when all accounts have been listed, whose organizers' sides
+ * tell refunds of one moment apart.
+ */
 void
-match_balance_transactions(Datum ids, TimestampTz now)
+match_balance_transactions(Datum ids, bool all_listed, TimestampTz now)
 {
 	for (int i = 0; i < CHAIN_LENGTH && run_latest(&follow_chain, &ids, NULL) > 0; i++)
 		;
 	/* the platform's first, which organizers' follow from */
 	run_latest(&name_source, &ids, NULL);
-	name_fee_refunds(ids);
+	if (all_listed)
+		name_fee_refunds(ids);
 	run_latest(&name_source, &ids, NULL);
 	book_rounding(ids, now);
 	run_latest(&settle_equal, &ids, NULL);
@@ -414,7 +425,7 @@ static void
 match_open(TimestampTz now)
 {
 	if (run_latest(&all_open, NULL, NULL) > 0 && !row_is_null(0, 1))
-		match_balance_transactions(PointerGetDatum(DatumGetArrayTypePCopy(row_datum(0, 1))), now);
+		match_balance_transactions(PointerGetDatum(DatumGetArrayTypePCopy(row_datum(0, 1))), true, now);
 }
 
 /*
