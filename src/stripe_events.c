@@ -202,6 +202,8 @@ dispute_event(const StripeEvent *event, TimestampTz now)
 {
 	Settlement	settlement = {.state = "applied", .reason = "fetched"};
 
+	if (!is_stripe_id(event->object_id))
+		return ignored("no_object");
 	if (event->found_by != NULL)
 	{
 		settlement.has_order = order_of_payment(event->found_by, &settlement.order_id);
@@ -218,6 +220,8 @@ dispute_event(const StripeEvent *event, TimestampTz now)
 static Settlement
 payout_event(const StripeEvent *event, TimestampTz now)
 {
+	if (!is_stripe_id(event->object_id))
+		return ignored("no_object");
 	fetch_payout(event->object_id, event->account, now);
 	return (Settlement) {.state = "applied", .reason = "fetched"};
 }
@@ -309,7 +313,7 @@ apply_event(const StripeEvent *event, TimestampTz now)
 		return ignored("type");
 	if (!is_from(event, side))
 		return ignored("account");
-	if (event->object_id == NULL || !is_stripe_id(event->object_id))
+	if (event->object_id == NULL)
 		return ignored("no_object");
 	return apply(event, now);
 }
@@ -520,6 +524,63 @@ receive_event(bytea *payload, TimestampTz now)
 	}
 	settlement = settle(&event, now);
 	return webhook_answer(settlement.state, &event, &settlement);
+}
+
+/* The types of events that mean something to us, by number, and whether they are a connected account's; NULL after the last one. */
+const char *
+event_type(int number, bool *connected)
+{
+	if (number >= lengthof(types))
+		return NULL;
+	*connected = types[number].side == OF_ORGANIZER;
+	return types[number].type;
+}
+
+/* For try_step. */
+typedef struct ListedEvent
+{
+	const StripeEvent *event;
+	TimestampTz now;
+} ListedEvent;
+
+static void
+settle_listed(void *argument)
+{
+	const ListedEvent *listed = argument;
+
+	(void) settle(listed->event, listed->now);
+}
+
+/*
+ * Records and settles an event that Stripe has listed, as if it had been
+ * delivered: nothing happens if it was. One that fails is parked, with the
+ * reason. account: whose events were listed; NULL: the platform's.
+ */
+void
+hear_listed_event(Jsonb *json, const char *account, TimestampTz now)
+{
+	char	   *text = JsonbToCString(NULL, &json->root, VARSIZE(json));
+	StripeEvent event;
+	ListedEvent listed = {&event, now};
+	char	   *failure;
+	Datum		values[2];
+
+	if (!read_event(json, &event))
+		return;
+	if (account != NULL && event.account == NULL)
+		text = psprintf("{\"account\": \"%s\", %s", account, text + 1);
+	if (account != NULL)
+		event.account = pstrdup(account);
+	values[0] = CStringGetTextDatum(event.id);
+	declare_lock(RANK_REQUEST);
+	if (!record_received(&event, true, (bytea *) cstring_to_text(text), now) &&
+		(run_latest(&lock_event_row, values, NULL) == 0 || strcmp(row_text(0, 1), "parked") != 0))
+		return;
+	failure = try_step(settle_listed, &listed);
+	if (failure == NULL)
+		return;
+	values[1] = CStringGetTextDatum(failure);
+	run_latest(&keep_reason, values, NULL);
 }
 
 PG_FUNCTION_INFO_V1(dvnt_stripe_webhook);
