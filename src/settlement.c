@@ -38,7 +38,7 @@ KEPT_PLAN(accounts_to_list,
 		  "  WHERE c.account IS NULL AND (a.account = 'platform' OR l.payee_account = a.account)) f ON true "
 		  "ORDER BY a.account <> 'platform', a.account");
 KEPT_PLAN(begin_listing,
-		  "INSERT INTO ticketing.settlement_cursors AS c (account, since, until, request_id, pages, updated_at) VALUES ($1, $2, $3, $4, 0, $3) "
+		  "INSERT INTO ticketing.settlement_cursors AS c (account, since, judged, until, request_id, pages, updated_at) VALUES ($1, $2, $2, $3, $4, 0, $3) "
 		  "ON CONFLICT (account) DO UPDATE SET until = excluded.until, request_id = excluded.request_id, pages = 0, updated_at = excluded.updated_at",
 		  TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, UUIDOID);
 KEPT_PLAN(listing_of_request,

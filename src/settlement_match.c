@@ -5,7 +5,8 @@
  *		Stripe's own figures, and what nobody can explain.
  *
  * Reads and writes ticketing.balance_transactions and ledger, writes findings;
- * reads orders, order_payments, refunds, refund_tickets and disputes. The
+ * reads orders, order_payments, refunds, refund_tickets and disputes; moves
+ * settlement_cursors.judged. The
  * caller holds the settlement's lock; orders are not locked: what is booked
  * here has a source that nobody else books, or is booked once by whoever comes
  * first.
@@ -163,17 +164,18 @@ KEPT_PLAN(find_unexplained,
 		  "  AND (r.stripe_refund_id = c.about OR (r.payment_intent_id = c.payment_intent_id AND c.type IN ('application_fee_refund', 'payment_refund'))))) "
 		  "ON CONFLICT (kind, entity) WHERE resolved_at IS NULL DO UPDATE SET detail = excluded.detail",
 		  TIMESTAMPTZOID);
-/* An account that has not been listed up to then says nothing. */
+/* Of bookings that were not looked at before; an account that has not been listed up to then says nothing. */
 KEPT_PLAN(find_missing,
 		  "INSERT INTO ticketing.findings (kind, entity, detail, found_at) "
 		  "SELECT 'settlement_missing', 'ledger/' || m.account || '/' || m.source, jsonb_strip_nulls(jsonb_build_object('account', m.account, 'source', m.source, 'kinds', m.kinds, 'ledger_cents', m.cents, "
 		  "    'currency', m.currency, 'order_id', m.order_id, 'booked', m.at)), $1 "
 		  "FROM (SELECT l.account, l.source, l.currency, l.order_id, array_agg(l.kind ORDER BY l.kind) AS kinds, sum(l.cents) AS cents, max(l.at) AS at "
-		  "      FROM ticketing.account_lines l JOIN ticketing.settlement_cursors c ON c.account = l.account AND l.at < c.since - " MISSING_AFTER " "
-		  "      WHERE l.settled_at IS NULL AND NOT EXISTS (SELECT FROM ticketing.balance_transactions b WHERE b.account = l.account AND b.ledger_source = l.source AND NOT b.settled) "
+		  "      FROM ticketing.account_lines l JOIN ticketing.settlement_cursors c ON c.account = l.account AND l.at >= c.judged AND l.at < c.since - " MISSING_AFTER " "
+		  "      WHERE l.at >= (SELECT min(judged) FROM ticketing.settlement_cursors) AND l.settled_at IS NULL AND NOT EXISTS (SELECT FROM ticketing.balance_transactions b WHERE b.account = l.account AND b.ledger_source = l.source AND NOT b.settled) "
 		  "      GROUP BY l.account, l.source, l.currency, l.order_id) m "
 		  "ON CONFLICT (kind, entity) WHERE resolved_at IS NULL DO UPDATE SET detail = excluded.detail",
 		  TIMESTAMPTZOID);
+KEPT_PLAN(note_judged, "UPDATE ticketing.settlement_cursors SET judged = since - " MISSING_AFTER " WHERE judged < since - " MISSING_AFTER);
 KEPT_PLAN(resolve_explained,
 		  "UPDATE ticketing.findings f SET resolved_at = $1, resolution = 'the ledger and Stripe agree' "
 		  "WHERE f.resolved_at IS NULL AND ((f.kind IN ('settlement_unknown', 'settlement_differs') AND EXISTS (SELECT FROM ticketing.balance_transactions b WHERE f.entity = 'balance_transactions/' || b.id "
@@ -443,5 +445,6 @@ judge_settlement(TimestampTz now)
 	match_open(now);
 	run_latest(&find_unexplained, &at, NULL);
 	run_latest(&find_missing, &at, NULL);
+	run_latest(&note_judged, NULL, NULL);
 	run_latest(&resolve_explained, &at, NULL);
 }
