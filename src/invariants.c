@@ -108,6 +108,7 @@ static KeptPlan checks[] = {
 		  "WHERE r.amount_cents > t.amount OR r.buyer_fee_cents > t.buyer_fee OR r.organizer_fee_cents > t.organizer_fee"),
 	CHECK("refunded_ticket_ended", "'tickets/' || t.id", "format('%s, but given back by refund %s', t.status, r.refund_id)",
 		  "FROM ticketing.refunds r JOIN ticketing.refund_tickets k ON k.refund_id = r.refund_id AND NOT k.failed JOIN public.tickets t ON t.id = k.ticket_id WHERE r.state = 'succeeded' AND t.status IN ('active', 'scanned')"),
+	/* one of a part that was lost leaves the tickets to a person: the order is disputed until he decides */
 	CHECK("dispute_of_order", "'orders/' || o.order_id", "format('dispute %s, none is', o.dispute)",
 		  "FROM ticketing.orders o WHERE o.dispute IS NOT NULL AND NOT EXISTS (SELECT FROM ticketing.disputes d WHERE d.order_id = o.order_id AND (d.phase = o.dispute OR (d.phase = 'lost' AND d.amount_cents < o.total_cents)))"),
 	CHECK("disputed_ticket_suspended", "'tickets/' || t.id", "format('%s, but disputed by %s, which is %s', t.status, d.dispute_id, d.phase)",
