@@ -14,6 +14,8 @@ dvnt_ticketing: refund canceled events|* * * * *|dvnt_ticketing_cron|dvnt|t
 dvnt_ticketing: roll up event_financials|* * * * *|dvnt_ticketing_cron|dvnt|t
 dvnt_ticketing: roll up all event_financials|47 2 * * *|dvnt_ticketing_cron|dvnt|t
 dvnt_ticketing: settle with Stripe|17 3 * * *|dvnt_ticketing_cron|dvnt|t
+dvnt_ticketing: enqueue reconciliation|* * * * *|dvnt_ticketing_cron|dvnt|t
+dvnt_ticketing: reconcile orders|47 3 * * *|dvnt_ticketing_cron|dvnt|t
 dvnt_ticketing: prune|*/5 * * * *|dvnt_ticketing_cron|dvnt|t'
 
 # ---- no job runs
@@ -54,11 +56,13 @@ is 'before: a hold that will be dead, a column that is behind, an event that wai
 await 5 says "SELECT expires_at <= clock_timestamp() FROM ticketing.ticket_holds WHERE reservation_id = '$dead'"
 rested=$(sql 'SELECT clock_timestamp()')
 sql "SELECT cron.alter_job(jobid, schedule := '* * * * *', active := true) FROM cron.job" >/dev/null
-all_ran="SELECT count(DISTINCT jobid) = 8 FROM cron.job_run_details WHERE status IN ('succeeded', 'failed') AND start_time > '$rested'"
+all_ran="SELECT count(DISTINCT jobid) = 10 FROM cron.job_run_details WHERE status IN ('succeeded', 'failed') AND start_time > '$rested'"
 ok 'within a minute every job has run' await 70 says "$all_ran"
 is 'every run succeeded, as that role' "$(sql 'SELECT DISTINCT status, username, database FROM cron.job_run_details ORDER BY 1')" 'succeeded|dvnt_ticketing_cron|dvnt'
 is 'each ran what it is for' "$(sql 'SELECT DISTINCT command FROM cron.job_run_details ORDER BY 1')" \
-  'SELECT ticketing.enqueue_settlement()
+  'SELECT count(*) FROM ticketing.reconcile_orders()
+SELECT ticketing.enqueue_reconciliation()
+SELECT ticketing.enqueue_settlement()
 SELECT ticketing.prune()
 SELECT ticketing.refund_canceled_events()
 SELECT ticketing.release_expired_holds()
