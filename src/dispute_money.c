@@ -25,8 +25,10 @@ KEPT_PLAN(left_by_ledger,
 		  "  UNION ALL SELECT refund_id::text FROM ticketing.refunds WHERE order_id = $1 AND payment_intent_id = $2 "
 		  "  UNION ALL SELECT dispute_id FROM ticketing.disputes WHERE order_id = $1 AND payment_intent_id = $2)",
 		  UUIDOID, TEXTOID);
-KEPT_PLAN(lost_to_others,
-		  "SELECT coalesce(sum(amount_cents), 0)::bigint FROM ticketing.disputes WHERE order_id = $1 AND payment_intent_id = $2 AND dispute_id <> $3 AND phase = 'lost'",
+/* Besides what the ledger has: what other disputes have cost, and refunds that are under way. */
+KEPT_PLAN(claimed_by_others,
+		  "SELECT coalesce((SELECT sum(amount_cents) FROM ticketing.disputes WHERE order_id = $1 AND payment_intent_id = $2 AND dispute_id <> $3 AND phase = 'lost'), 0)::bigint "
+		  "  + coalesce((SELECT sum(amount_cents) FROM ticketing.refunds WHERE order_id = $1 AND payment_intent_id = $2 AND state IN ('requested', 'pending')), 0)::bigint",
 		  UUIDOID, TEXTOID, TEXTOID);
 KEPT_PLAN(note_reversal_request,
 		  "UPDATE ticketing.disputes SET reversal_request_id = $2 WHERE dispute_id = $1", TEXTOID, UUIDOID);
@@ -64,17 +66,17 @@ read_left(const LockedOrder *order, const char *payment_intent_id)
 	return (Left) {DatumGetInt64(row_datum(0, 1)), DatumGetInt64(row_datum(0, 2)), DatumGetInt64(row_datum(0, 3)), DatumGetInt64(row_datum(0, 4))};
 }
 
-/* What is left of the disputed payment after refunds and what other disputes have cost. */
+/* What is left of the disputed payment after refunds, those under way as well, and what other disputes have cost. */
 int64
 left_of_payment(const LockedOrder *order, const Dispute *dispute)
 {
 	Datum		values[3] = {UUIDPGetDatum(&order->order_id), CStringGetTextDatum(dispute->payment_intent_id), CStringGetTextDatum(dispute->id)};
 
-	int64		lost;
+	int64		claimed;
 
-	run_latest(&lost_to_others, values, NULL);
-	lost = DatumGetInt64(row_datum(0, 1));
-	return read_left(order, dispute->payment_intent_id).payment - lost;
+	run_latest(&claimed_by_others, values, NULL);
+	claimed = DatumGetInt64(row_datum(0, 1));
+	return read_left(order, dispute->payment_intent_id).payment - claimed;
 }
 
 /* Books one movement of the platform's balance: a payment taken or brought, and the bank's price for it. */

@@ -55,12 +55,19 @@ KEPT_PLAN(tickets_it_ended,
 		  "SELECT count(*) FROM ticketing.dispute_tickets d JOIN public.tickets t ON t.id = d.ticket_id "
 		  "WHERE d.dispute_id = $1 AND t.status = 'void' AND NOT EXISTS (SELECT FROM ticketing.suspended_tickets s WHERE s.ticket_id = t.id)",
 		  TEXTOID);
-/* Of the same payment: one that is open, one that was lost. And whether any other keeps tickets suspended. */
+/* Of the same payment: one that is open, one that was lost, and whether one that was lost keeps tickets suspended. */
+#define KEEPS_TICKETS "EXISTS (SELECT FROM ticketing.dispute_tickets k JOIN ticketing.suspended_tickets s ON s.ticket_id = k.ticket_id WHERE k.dispute_id = d.dispute_id AND s.reason = 'dispute ' || d.dispute_id)"
 KEPT_PLAN(other_disputes,
-		  "SELECT min(dispute_id) FILTER (WHERE phase = 'open'), min(dispute_id) FILTER (WHERE phase = 'lost'), "
-		  "       EXISTS (SELECT FROM ticketing.order_tickets k JOIN ticketing.suspended_tickets s ON s.ticket_id = k.ticket_id WHERE k.order_id = $1 AND s.reason LIKE 'dispute %' AND s.reason <> 'dispute ' || $3) "
-		  "FROM ticketing.disputes WHERE order_id = $1 AND payment_intent_id = $2 AND dispute_id <> $3",
+		  "SELECT min(dispute_id) FILTER (WHERE phase = 'open'), min(dispute_id) FILTER (WHERE phase = 'lost'), coalesce(bool_or(phase = 'lost' AND " KEEPS_TICKETS "), false) "
+		  "FROM ticketing.disputes d WHERE order_id = $1 AND payment_intent_id = $2 AND dispute_id <> $3",
 		  UUIDOID, TEXTOID, TEXTOID);
+/* Orders that are disputed because of what was lost alone, and of which no ticket waits to be decided about; or the one named. */
+KEPT_PLAN(decided_orders,
+		  "SELECT o.order_id, EXISTS (SELECT FROM ticketing.order_tickets k JOIN public.tickets t ON t.id = k.ticket_id WHERE k.order_id = o.order_id AND t.status IN ('active', 'scanned')) "
+		  "FROM ticketing.orders o WHERE o.dispute = 'open' AND ($1 IS NULL OR o.order_id = $1) "
+		  "AND EXISTS (SELECT FROM ticketing.disputes d WHERE d.order_id = o.order_id AND d.payment_intent_id = o.payment_intent_id AND d.phase = 'lost') "
+		  "AND NOT EXISTS (SELECT FROM ticketing.disputes d WHERE d.order_id = o.order_id AND d.payment_intent_id = o.payment_intent_id AND (d.phase = 'open' OR " KEEPS_TICKETS ")) LIMIT $2",
+		  UUIDOID, INT4OID);
 
 static const char *const phase_names[DISPUTE_PHASE_COUNT] = {
 	[DISPUTE_INQUIRY] = "inquiry", [DISPUTE_CLOSED] = "closed", [DISPUTE_OPEN] = "open", [DISPUTE_LOST] = "lost", [DISPUTE_WON] = "won",
@@ -471,6 +478,49 @@ ask_for_payment_first(const Hearing *hearing)
 	};
 
 	ask_about_dispute(hearing->dispute.id, &hearing->order.order_id, enqueue_stripe_request(&request, hearing->now), hearing->now);
+}
+
+/* For try_step: an order that people have decided about. */
+typedef struct DecidedOrder
+{
+	pg_uuid_t	order_id;
+	TimestampTz now;
+} DecidedOrder;
+
+static void
+settle_order(void *argument)
+{
+	DecidedOrder *decided = argument;
+	Datum		values[2] = {UUIDPGetDatum(&decided->order_id), Int32GetDatum(1)};
+	LockedOrder order;
+
+	lock_order(&decided->order_id, &order);
+	if (run_latest(&decided_orders, values, NULL) > 0)
+		order_apply_locked(&order, DatumGetBool(row_datum(0, 2)) ? ORDER_EVENT_DISPUTE_SETTLED : ORDER_EVENT_DISPUTE_LOST, "sweep", NULL, decided->now);
+}
+
+/* Disputes of a part of the payment that were lost: when people have decided about every ticket, the order is disputed no more. Returns how many. */
+int
+settle_decided_disputes(int max_orders, TimestampTz now)
+{
+	Datum		values[2] = {(Datum) 0, Int32GetDatum(max_orders)};
+	uint64		rows = run_latest(&decided_orders, values, "n ");
+	DecidedOrder *decided = palloc(sizeof(DecidedOrder) * (rows + 1));
+
+	for (uint64 row = 0; row < rows; row++)
+		decided[row] = (DecidedOrder) {*DatumGetUUIDP(row_datum(row, 1)), now};
+	for (uint64 row = 0; row < rows; row++)
+	{
+		char	   *failure = try_step(settle_order, &decided[row]);
+		Answer		detail;
+
+		if (failure == NULL)
+			continue;
+		answer_begin(&detail);
+		answer_text(&detail, "error", failure);
+		record_finding("dispute_not_settled", psprintf("orders/%s", uuid_text(&decided[row].order_id)), answer_end(&detail), now);
+	}
+	return (int) rows;
 }
 
 /* get_dispute */

@@ -535,6 +535,7 @@ extern bool hear_refund_event(Jsonb *object, bool is_charge, pg_uuid_t *order_id
 /*-- disputes.c --*/
 
 extern void fetch_dispute(const char *dispute_id, const pg_uuid_t *order_id, TimestampTz now);
+extern int	settle_decided_disputes(int max_orders, TimestampTz now);
 
 /*-- payouts.c --*/
 
@@ -690,7 +691,6 @@ typedef struct Handoff
 } Handoff;
 
 extern void apply_stripe_answer(const StripeAnswer *call);
-extern bool stored_together(const char *kind);
 extern Datum kinds_stored_together(void);
 extern char *answer_field(const StripeAnswer *call, const char *field);
 extern void keep_for_client(const StripeAnswer *call, const Handoff *handoff);
@@ -739,15 +739,15 @@ extern void account_created(const StripeAnswer *call);
 extern void account_answered(const StripeAnswer *call);
 extern void account_link_created(const StripeAnswer *call);
 
-/*-- backfill.c --*/
-
-extern void events_listed(const StripeAnswer *call);
-extern void event_listing_failed(const StripeAnswer *call);
-
 /*-- settlement.c --*/
 
 extern void balance_page_answered(const StripeAnswer *call);
 extern void balance_page_failed(const StripeAnswer *call);
+
+/*-- backfill.c --*/
+
+extern void events_listed(const StripeAnswer *call);
+extern void event_listing_failed(const StripeAnswer *call);
 
 /*-- relay_complete.c --*/
 

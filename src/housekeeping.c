@@ -89,6 +89,8 @@ dvnt_sweep_stripe(PG_FUNCTION_ARGS)
 	swept += end_due_orders(max_rows, now);
 	(void) begin_locking(RANK_NONE);
 	swept += sweep_parked_events(max_rows, now);
+	(void) begin_locking(RANK_NONE);
+	swept += settle_decided_disputes(max_rows, now);
 	SPI_finish();
 	PG_RETURN_INT32(swept);
 }

@@ -48,6 +48,7 @@ typedef enum OrderEvent
 	ORDER_EVENT_DISPUTE_OPENED,
 	ORDER_EVENT_DISPUTE_WON,
 	ORDER_EVENT_DISPUTE_LOST,
+	ORDER_EVENT_DISPUTE_SETTLED,	/* a part was lost, and people have decided about the tickets */
 	ORDER_EVENT_COUNT
 } OrderEvent;
 

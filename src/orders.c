@@ -410,6 +410,7 @@ dispute_after(OrderEvent event)
 		case ORDER_EVENT_DISPUTE_OPENED:
 			return "open";
 		case ORDER_EVENT_DISPUTE_WON:
+		case ORDER_EVENT_DISPUTE_SETTLED:
 			return "won";
 		case ORDER_EVENT_DISPUTE_LOST:
 			return "lost";

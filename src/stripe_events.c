@@ -202,6 +202,8 @@ dispute_event(const StripeEvent *event, TimestampTz now)
 {
 	Settlement	settlement = {.state = "applied", .reason = "fetched"};
 
+	if (!is_stripe_id(event->object_id))
+		return ignored("no_object");
 	if (event->found_by != NULL)
 	{
 		settlement.has_order = order_of_payment(event->found_by, &settlement.order_id);
@@ -218,6 +220,8 @@ dispute_event(const StripeEvent *event, TimestampTz now)
 static Settlement
 payout_event(const StripeEvent *event, TimestampTz now)
 {
+	if (!is_stripe_id(event->object_id))
+		return ignored("no_object");
 	fetch_payout(event->object_id, event->account, now);
 	return (Settlement) {.state = "applied", .reason = "fetched"};
 }
@@ -309,7 +313,7 @@ apply_event(const StripeEvent *event, TimestampTz now)
 		return ignored("type");
 	if (!is_from(event, side))
 		return ignored("account");
-	if (event->object_id == NULL || !is_stripe_id(event->object_id))
+	if (event->object_id == NULL)
 		return ignored("no_object");
 	return apply(event, now);
 }

@@ -12,7 +12,7 @@ BEGIN
   END IF;
   IF NOT EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_cron') THEN
     RAISE NOTICE 'pg_cron is not in database "%": no jobs were installed', current_database()
-      USING HINT = 'Holds expire and payments arrive all the same. To keep tables small and ticket_types.quantity_sold fresh, run ticketing.release_expired_holds(), sync_quantity_sold(), sweep_stripe(), refund_canceled_events(), sync_event_financials() and prune() every minute from elsewhere, and enqueue_settlement() every night.';
+      USING HINT = 'Holds expire and payments arrive all the same. To keep tables small and ticket_types.quantity_sold fresh, run ticketing.release_expired_holds(), sync_quantity_sold(), sweep_stripe(), refund_canceled_events(), sync_event_financials(), enqueue_reconciliation() and prune() every minute from elsewhere, and enqueue_settlement() and reconcile_orders() every night.';
     RETURN;
   END IF;
   -- Seconds where pg_cron knows them.

@@ -41,7 +41,8 @@ COMMENT ON COLUMN ticketing.orders.payee_account IS 'Stripe account of the host,
 COMMENT ON COLUMN ticketing.orders.expires_at IS 'End of the buyer''s time to pay.';
 COMMENT ON COLUMN ticketing.orders.due_at IS 'When the order leaves its state by time: to pay, to settle, or to be canceled by Stripe.';
 COMMENT ON COLUMN ticketing.orders.action_extended IS 'Its time has been made longer, once, because the buyer was about to authenticate.';
-COMMENT ON COLUMN ticketing.orders.dispute IS 'How the latest dispute of its payment stands, over and above its state; NULL: none.';
+COMMENT ON COLUMN ticketing.orders.dispute IS 'How the disputes of its payment stand, over and above its state; NULL: none. won: or a part was lost, and people have decided about the tickets.';
+CREATE INDEX IF NOT EXISTS orders_disputed ON ticketing.orders (order_id) WHERE dispute = 'open';
 CREATE INDEX IF NOT EXISTS orders_due ON ticketing.orders (due_at) WHERE state IN ('awaiting_payment', 'processing', 'expiring', 'canceling');
 CREATE UNIQUE INDEX IF NOT EXISTS orders_payment_intent_id ON ticketing.orders (payment_intent_id) WHERE payment_intent_id IS NOT NULL;
 CREATE UNIQUE INDEX IF NOT EXISTS orders_checkout_session_id ON ticketing.orders (checkout_session_id) WHERE checkout_session_id IS NOT NULL;

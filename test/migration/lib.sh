@@ -309,7 +309,7 @@ BEGIN
       PERFORM ticketing.relay_complete(call.id, call.lease_token, 200, '{"request-id": "req_1"}', convert_to(format(CASE call.path
         WHEN '/v1/customers' THEN '{"id": "cus_%s"}'
         WHEN '/v1/ephemeral_keys' THEN '{"id": "ephkey_%s", "secret": "ek_secret"}'
-        ELSE '{"id": "pi_%s", "object": "payment_intent", "status": "requires_payment_method", "client_secret": "pi_secret"}' END, left(call.id::text, 13)), 'UTF8'));
+        ELSE '{"id": "pi_%s", "object": "payment_intent", "status": "requires_payment_method", "client_secret": "pi_secret"}' END, replace(call.id::text, '-', '')), 'UTF8'));
     END LOOP;
   END LOOP;
 END

@@ -1,6 +1,6 @@
 -- Disputes: tickets suspended, restored as they were, or void; what the bank takes and brings, and the organizer's part of it.
 \ir support/setup.sql
-SELECT plan(130);
+SELECT plan(136);
 
 CREATE TEMP TABLE shop AS SELECT make_event(make_host('disputes')) AS event;
 SELECT ticketing.relay_start('acct_platform', false, '') \g /dev/null
@@ -100,8 +100,8 @@ CREATE FUNCTION taken(of_order uuid, amount integer DEFAULT NULL, suffix text DE
   SELECT jsonb_build_array(jsonb_build_object('id', 'txn_taken_' || replace(of_order::text, '-', '') || suffix, 'object', 'balance_transaction', 'amount', -coalesce(amount, total_cents), 'fee', 1500, 'net', -coalesce(amount, total_cents) - 1500, 'currency', currency, 'type', 'adjustment'))
   FROM ticketing.orders WHERE order_id = of_order
 $$;
-CREATE FUNCTION brought(of_order uuid) RETURNS jsonb LANGUAGE sql AS $$
-  SELECT taken(of_order) || jsonb_build_array(jsonb_build_object('id', 'txn_brought_' || replace(of_order::text, '-', ''), 'object', 'balance_transaction', 'amount', total_cents, 'fee', -1500, 'net', total_cents + 1500, 'currency', currency, 'type', 'adjustment'))
+CREATE FUNCTION brought(of_order uuid, suffix text DEFAULT '') RETURNS jsonb LANGUAGE sql AS $$
+  SELECT taken(of_order, suffix => suffix) || jsonb_build_array(jsonb_build_object('id', 'txn_brought_' || replace(of_order::text, '-', '') || suffix, 'object', 'balance_transaction', 'amount', total_cents, 'fee', -1500, 'net', total_cents + 1500, 'currency', currency, 'type', 'adjustment'))
   FROM ticketing.orders WHERE order_id = of_order
 $$;
 CREATE FUNCTION dispute_id(of_order uuid, suffix text DEFAULT '') RETURNS text LANGUAGE sql AS $$ SELECT 'dp_' || replace(of_order::text, '-', '') || suffix $$;
@@ -247,6 +247,7 @@ CREATE TEMP TABLE unknown AS SELECT '{"id": "dp_unknown", "object": "dispute", "
 SELECT is(tell('charge.dispute.created', said), 'parked unknown_object', 'nobody knows the payment') FROM unknown;
 CREATE TEMP TABLE known AS SELECT paid_order('known') AS id;
 UPDATE ticketing.order_payments SET payment_intent_id = 'pi_unknown' WHERE order_id = (SELECT id FROM known);
+UPDATE ticketing.ledger SET source = 'pi_unknown' WHERE order_id = (SELECT id FROM known);
 UPDATE ticketing.orders SET payment_intent_id = 'pi_unknown' WHERE order_id = (SELECT id FROM known);
 UPDATE public.orders SET stripe_payment_intent_id = 'pi_unknown' WHERE id = (SELECT id FROM known);
 SELECT ticketing.sweep_stripe() \g /dev/null
@@ -283,6 +284,23 @@ SELECT is(carry('create_reversal', 200, '{"id": "trr_part", "object": "transfer_
 SELECT is_empty('SELECT broken_invariants()', 'a part: all is well');
 SELECT is(hear(dispute(id, 'won', taken(id, 2663), '{"amount": 2663}')) || ': ' || stands(id), 'applied fetched, done: paid: active active', 'won after all, they come back') FROM part;
 
+CREATE TEMP TABLE decided AS SELECT paid_order('decided') AS id;
+SELECT hear(dispute(id, 'lost', taken(id, 2663), '{"amount": 2663}'), 'closed') FROM decided \g /dev/null
+SELECT ticketing.void_ticket(ticket(id, 1), 'disputes', 'it was about this one') FROM decided \g /dev/null
+SELECT ticketing.sweep_stripe() \g /dev/null
+SELECT is(stands(id), 'disputed: void suspended', 'one ticket is decided about') FROM decided;
+SELECT ticketing.restore_ticket(ticket(id, 2), 'disputes') FROM decided \g /dev/null
+SELECT ticketing.sweep_stripe() \g /dev/null
+SELECT is(stands(id), 'paid: void active', 'then all are: the order is disputed no more') FROM decided;
+SELECT is(attempt(format('SELECT ticketing.refund_order(%L, ''disputes'', ARRAY[%L]::uuid[])', id, ticket(id, 2))), 'ok', 'and what is left can be given back') FROM decided;
+SELECT is((SELECT amount_cents FROM ticketing.refunds r WHERE r.order_id = decided.id), 2662, 'but no more than was not lost') FROM decided;
+CREATE TEMP TABLE none_left AS SELECT paid_order('none') AS id;
+SELECT hear(dispute(id, 'lost', taken(id, 2663), '{"amount": 2663}'), 'closed') FROM none_left \g /dev/null
+SELECT ticketing.void_ticket(ticket(id, n), 'disputes', 'none of them') FROM none_left, generate_series(1, 2) n \g /dev/null
+SELECT ticketing.sweep_stripe() \g /dev/null
+SELECT is(stands(id), 'refunded: void void', 'where none is left it was lost') FROM none_left;
+SELECT is_empty('SELECT broken_invariants()', 'decided: all is well');
+
 -- ---- what others did meanwhile
 
 CREATE TEMP TABLE meanwhile AS SELECT paid_order('meanwhile', 4, 9) AS id;
@@ -312,9 +330,9 @@ SELECT is(balance(id, 'organizer') || ' ' || balance(id, 'buyer'), '0 0', 'the o
 -- A refund in flight keeps its ticket.
 CREATE TEMP TABLE in_flight AS SELECT paid_order('flight') AS id;
 SELECT ticketing.refund_order(id, 'disputes', ARRAY[ticket(id, 1)]) FROM in_flight \g /dev/null
-SELECT hear(dispute(id, 'needs_response', taken(id)), 'created') FROM in_flight \g /dev/null
+SELECT hear(dispute(id, 'needs_response', taken(id, 2662), '{"amount": 2662}'), 'created') FROM in_flight \g /dev/null
 SELECT is((SELECT string_agg(reason, ', ' ORDER BY reason) FROM ticketing.suspended_tickets s JOIN ticketing.order_tickets k USING (ticket_id) WHERE k.order_id = in_flight.id), format('dispute %s, refund %s', dispute_id(id), (SELECT refund_id FROM ticketing.refunds r WHERE r.order_id = in_flight.id)), 'each is suspended by what came first') FROM in_flight;
-SELECT is(hear(dispute(id, 'lost', taken(id)), 'closed') || ': ' || stands(id) || ', ' || seats_left(id), 'applied fetched, done: refunded: suspended void, 4', 'what a refund has suspended is the refund''s') FROM in_flight;
+SELECT is(hear(dispute(id, 'lost', taken(id, 2662), '{"amount": 2662}'), 'closed') || ': ' || stands(id) || ', ' || seats_left(id), 'applied fetched, done: refunded: suspended void, 4', 'what a refund has suspended is the refund''s') FROM in_flight;
 SELECT is(carry('create_refund', 200, '{"id": "re_in_dispute", "object": "refund", "status": "succeeded", "amount": 2663, "currency": "usd"}') || ': ' || stands(id) || ', ' || seats_left(id), 'done: refunded: refunded void, 5', 'which ends it, and gives the seat back') FROM in_flight;
 CREATE TEMP TABLE restored AS SELECT paid_order('restored') AS id;
 SELECT ticketing.refund_order(id, 'disputes', ARRAY[ticket(id, 1)]) FROM restored \g /dev/null
@@ -328,11 +346,11 @@ CREATE TEMP TABLE twice AS SELECT paid_order('twice') AS id;
 SELECT hear(dispute(id, 'needs_response', taken(id)), 'created'), hear(dispute(id, 'needs_response', taken(id, suffix => 'b'), suffix => 'b'), 'created') FROM twice \g /dev/null
 SELECT is(hear(dispute(id, 'won', brought(id)), 'closed') || ': ' || stands(id), 'applied fetched, done: disputed: suspended suspended', 'the first is won: the tickets are the second''s now') FROM twice;
 SELECT is_empty('SELECT broken_invariants()', 'one of two: all is well');
-SELECT is(hear(dispute(id, 'won', taken(id, suffix => 'b'), suffix => 'b')) || ': ' || stands(id), 'applied fetched, done: paid: active active', 'both are won') FROM twice;
+SELECT is(hear(dispute(id, 'won', brought(id, 'b'), suffix => 'b')) || ': ' || stands(id), 'applied fetched, done: paid: active active', 'both are won') FROM twice;
 CREATE TEMP TABLE halves AS SELECT paid_order('halves') AS id;
 SELECT hear(dispute(id, 'needs_response', taken(id)), 'created'), hear(dispute(id, 'needs_response', taken(id, suffix => 'b'), suffix => 'b'), 'created'), hear(dispute(id, 'lost', taken(id)), 'closed') FROM halves \g /dev/null
 SELECT is(stands(id), 'disputed: void void', 'one is lost, the other open') FROM halves;
-SELECT is(hear(dispute(id, 'won', taken(id, suffix => 'b'), suffix => 'b')) || ': ' || stands(id), 'applied fetched, done: refunded: void void', 'won, it does not bring back what the other lost') FROM halves;
+SELECT is(hear(dispute(id, 'won', brought(id, 'b'), suffix => 'b')) || ': ' || stands(id), 'applied fetched, done: refunded: void void', 'won, it does not bring back what the other lost') FROM halves;
 
 -- ---- a payment that is not the one the order lives by
 
@@ -340,6 +358,7 @@ CREATE TEMP TABLE second AS SELECT paid_order('second') AS id;
 INSERT INTO ticketing.order_payments (object_id, order_id, payment_intent_id, state, created_at, updated_at) SELECT 'pi_second_of_disputes', id, 'pi_second_of_disputes', 'succeeded', now(), now() FROM second;
 INSERT INTO ticketing.refunds (refund_id, order_id, event_id, payment_intent_id, reason, amount_cents, buyer_fee_cents, organizer_fee_cents, state, created_at, updated_at)
 SELECT gen_random_uuid(), order_id, event_id, 'pi_second_of_disputes', 'duplicate', 5325, 325, 325, 'requested', now(), now() FROM ticketing.orders JOIN second ON id = order_id;
+INSERT INTO ticketing.ledger SELECT kind, 'pi_second_of_disputes', from_account, to_account, amount_cents, currency, event_id, order_id, payee_account, at FROM ticketing.ledger JOIN second ON id = order_id;
 SELECT is(hear(dispute(id, 'needs_response', taken(id), '{"payment_intent": "pi_second_of_disputes"}', 'x'), 'created') || ': ' || stands(id), 'applied fetched, done: paid: active active', 'the tickets were paid for by another') FROM second;
 SELECT is(booked(id) || '; ' || found('disputes/' || dispute_id(id, 'x')), 'dispute 5325, dispute_fee 1500; second_payment_disputed', 'the money is booked; a person looks') FROM second;
 

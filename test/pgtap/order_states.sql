@@ -18,14 +18,14 @@ INSERT INTO design SELECT f, e, 'moves', t FROM (VALUES
 UNION ALL SELECT f, 'refund_requested', 'moves', 'refunding' FROM unnest(ARRAY['paid', 'partially_refunded', 'refund_failed', 'review']) f
 UNION ALL SELECT f, e, 'moves', t FROM unnest(ARRAY['paid', 'partially_refunded', 'refunding', 'refund_failed']) f, (VALUES ('part_refunded', 'partially_refunded'), ('refund_succeeded', 'refunded')) v (e, t)
 UNION ALL SELECT f, 'refund_failed', 'moves', 'refund_failed' FROM unnest(ARRAY['paid', 'partially_refunded', 'refunding', 'refunded']) f
-UNION ALL SELECT f, e, 'moves', f FROM unnest(ARRAY['paid', 'partially_refunded', 'refunding', 'refunded', 'refund_failed']) f, unnest(ARRAY['dispute_opened', 'dispute_won', 'dispute_lost']) e
+UNION ALL SELECT f, e, 'moves', f FROM unnest(ARRAY['paid', 'partially_refunded', 'refunding', 'refunded', 'refund_failed']) f, unnest(ARRAY['dispute_opened', 'dispute_won', 'dispute_lost', 'dispute_settled']) e
 UNION ALL SELECT f, 'dispute_opened', 'finding', f FROM unnest(ARRAY['review', 'expired', 'canceled']) f
 UNION ALL SELECT f, e, 'moves', t FROM unnest(ARRAY['awaiting_payment', 'processing', 'expiring', 'canceling']) f, (VALUES ('succeeded', 'paid'), ('seats_lost', 'late_paid'), ('differs', 'review')) v (e, t)
 UNION ALL SELECT f, 'duplicate', 'moves', f FROM unnest(ARRAY['paid', 'partially_refunded', 'refunding', 'refunded', 'refund_failed']) f
 UNION ALL VALUES ('expired', 'differs', 'finding', 'expired'), ('canceled', 'differs', 'finding', 'canceled'), ('review', 'duplicate', 'finding', 'review');
 SELECT set_eq($$ SELECT state, event, effect, to_state FROM ticketing.order_transitions() WHERE effect <> 'ignored' $$, 'SELECT * FROM design', 'what moves an order, and what is reported');
 SELECT is_empty($$ SELECT FROM ticketing.order_transitions() WHERE effect = 'ignored' AND to_state <> state $$, 'all the rest is ignored');
-SELECT is((SELECT count(*) FROM ticketing.order_transitions()), 14 * 22::bigint, 'each state has each event');
+SELECT is((SELECT count(*) FROM ticketing.order_transitions()), 14 * 23::bigint, 'each state has each event');
 SELECT is_empty($$ SELECT DISTINCT public_status FROM ticketing.order_transitions() EXCEPT SELECT unnest(ARRAY['created', 'payment_pending', 'payment_failed', 'paid', 'partially_refunded', 'refunded', 'disputed']) $$,
   'public.orders has a word for each');
 
