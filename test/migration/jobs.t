@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Housekeeping: with pg_cron its eight jobs are there, once, and may do what they do; without it the deployment says what to do instead.
+# Housekeeping: with pg_cron its ten jobs are there, once, and may do what they do; without it the deployment says what to do instead.
 source "$(dirname "$0")/lib.sh"
 
 if [[ ${2-} == without ]]; then
@@ -11,7 +11,9 @@ jobs() { value dvnt "SELECT jobname, schedule, command, database, username, acti
 # Seconds from pg_cron 1.5 on, minutes before.
 often='* * * * *'
 [[ $(value dvnt "SELECT default_version FROM pg_available_extensions WHERE name = 'pg_cron'") =~ ^1\.[0-4](-|$) ]] || often='10 seconds'
-ours="dvnt_ticketing: prune|*/5 * * * *|SELECT ticketing.prune()|dvnt|dvnt_ticketing_cron|t
+ours="dvnt_ticketing: enqueue reconciliation|* * * * *|SELECT ticketing.enqueue_reconciliation()|dvnt|dvnt_ticketing_cron|t
+dvnt_ticketing: prune|*/5 * * * *|SELECT ticketing.prune()|dvnt|dvnt_ticketing_cron|t
+dvnt_ticketing: reconcile orders|47 3 * * *|SELECT count(*) FROM ticketing.reconcile_orders()|dvnt|dvnt_ticketing_cron|t
 dvnt_ticketing: refund canceled events|* * * * *|SELECT ticketing.refund_canceled_events()|dvnt|dvnt_ticketing_cron|t
 dvnt_ticketing: release expired holds|$often|SELECT ticketing.release_expired_holds()|dvnt|dvnt_ticketing_cron|t
 dvnt_ticketing: roll up all event_financials|47 2 * * *|SELECT ticketing.sync_event_financials(true)|dvnt|dvnt_ticketing_cron|t
@@ -35,7 +37,7 @@ test_without() {
   said=$(deploy blank 2>&1)
   ok 'without pg_cron it is deployed' verify_scripts blank
   ok 'and says so' has "$said" 'NOTICE:  pg_cron is not in database "blank": no jobs were installed'
-  ok 'with what to run instead' has "$said" 'run ticketing.release_expired_holds(), sync_quantity_sold(), sweep_stripe(), refund_canceled_events(), sync_event_financials() and prune() every minute from elsewhere, and enqueue_settlement() every night.'
+  ok 'with what to run instead' has "$said" 'run ticketing.release_expired_holds(), sync_quantity_sold(), sweep_stripe(), refund_canceled_events(), sync_event_financials(), enqueue_reconciliation() and prune() every minute from elsewhere, and enqueue_settlement() and reconcile_orders() every night.'
   ok 'once: a second deployment has nothing to do' is "$(deploy blank 2>&1)" ''
   ok 'a revert does without pg_cron, too' scripts blank revert jobs
   ok 'on a server that has no pg_cron, nor our library preloaded' has "$(scripts/cluster run --no-migrate --no-build --conf fsync=off --conf shared_preload_libraries= -- bash "$test_file" --inside without 2>&1; echo "status $?")" 'status 0'
