@@ -7,6 +7,8 @@
  */
 #include "postgres.h"
 
+#include <ctype.h>
+
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "mb/pg_wchar.h"
@@ -253,4 +255,73 @@ parse_json_quietly(const char *bytes, size_t length)
 	}
 	PG_END_TRY();
 	return result;
+}
+
+/* The code unit of an escape \uXXXX at bytes, of which so many are left; -1: there is none. */
+static int
+escaped_unit(const char *bytes, size_t left)
+{
+	int			unit = 0;
+
+	if (left < 6 || bytes[0] != '\\' || bytes[1] != 'u')
+		return -1;
+	for (int i = 2; i < 6; i++)
+	{
+		unsigned char c = bytes[i];
+
+		if (!isxdigit(c))
+			return -1;
+		unit = unit * 16 + (isdigit(c) ? c - '0' : (c | 0x20) - 'a' + 10);
+	}
+	return unit;
+}
+
+#define IS_HIGH_SURROGATE(unit) ((unit) >= 0xD800 && (unit) <= 0xDBFF)
+#define IS_LOW_SURROGATE(unit) ((unit) >= 0xDC00 && (unit) <= 0xDFFF)
+
+/* Makes escapes that no text of ours can hold, a zero or half a pair, the replacement character; false: there was none. */
+static bool
+replace_unstorable_escapes(char *bytes, size_t length)
+{
+	bool		changed = false;
+
+	for (size_t i = 0; i < length; i++)
+	{
+		int			unit = escaped_unit(bytes + i, length - i);
+
+		if (bytes[i] != '\\')
+			continue;
+		if (unit < 0)
+			i++;				/* another escape: two characters */
+		else if (IS_HIGH_SURROGATE(unit) && length - i > 6 && IS_LOW_SURROGATE(escaped_unit(bytes + i + 6, length - i - 6)))
+			i += 11;
+		else
+		{
+			if (unit == 0 || IS_HIGH_SURROGATE(unit) || IS_LOW_SURROGATE(unit))
+			{
+				memcpy(bytes + i + 2, "fffd", 4);
+				changed = true;
+			}
+			i += 5;
+		}
+	}
+	return changed;
+}
+
+/*
+ * The same for what must not be asked for again and again because of a character
+ * that a buyer may have typed.
+ */
+Jsonb *
+parse_answer_quietly(const char *bytes, size_t length)
+{
+	Jsonb	   *json = parse_json_quietly(bytes, length);
+	char	   *copy;
+
+	if (json != NULL)
+		return json;
+	copy = palloc(length + 1);
+	memcpy(copy, bytes, length);
+	copy[length] = '\0';
+	return replace_unstorable_escapes(copy, length) ? parse_json_quietly(copy, length) : NULL;
 }

@@ -243,6 +243,7 @@ extern bool json_int_at(Jsonb *json, const char *const *path, int depth, int64 *
 extern bool json_bool_at(Jsonb *json, const char *const *path, int depth, bool *value);
 extern Jsonb *parse_json(const char *bytes, size_t length);
 extern Jsonb *parse_json_quietly(const char *bytes, size_t length);
+extern Jsonb *parse_answer_quietly(const char *bytes, size_t length);
 
 /* A path into a JSON document, as two arguments. */
 #define JSON_PATH(...) (const char *const[]){__VA_ARGS__}, (int) (sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *))

@@ -275,7 +275,7 @@ dvnt_relay_complete(PG_FUNCTION_ARGS)
 
 		completion.body = VARDATA_ANY(body);
 		completion.body_length = VARSIZE_ANY_EXHDR(body);
-		completion.answer = parse_json_quietly(completion.body, completion.body_length);
+		completion.answer = parse_answer_quietly(completion.body, completion.body_length);
 	}
 
 	commit_without_waiting();
@@ -457,7 +457,7 @@ dvnt_relay_complete_many(PG_FUNCTION_ARGS)
 		commit_without_waiting();
 		if (try_step(parse_bodies, &batch) != NULL)
 			for (int i = 0; i < batch.count; i++)
-				batch.completions[i].answer = parse_json_quietly(batch.completions[i].body, batch.completions[i].body_length);
+				batch.completions[i].answer = parse_answer_quietly(batch.completions[i].body, batch.completions[i].body_length);
 		begin_command();
 		store_batch(&batch, ids, lease_tokens, statuses);
 		apply_batch(&batch);

@@ -1,7 +1,7 @@
 -- What Stripe knows and its webhooks did not bring: what somebody waits for is asked about, events are read page by page.
 \ir support/setup.sql
 \ir support/orders.sql
-SELECT plan(57);
+SELECT plan(60);
 
 DELETE FROM ticketing.event_cursors;
 CREATE TEMP TABLE shop AS SELECT make_event(make_host('backfill')) AS event;
@@ -137,6 +137,14 @@ SELECT results_eq($$ SELECT (params #>> '{created,lte}')::bigint - (params #>> '
 SELECT is(reply('list_events', 200, '{"object": "list"}'), 'done', 'an answer without a page') FROM o;
 SELECT is(ticketing.enqueue_reconciliation() ->> 'event_pages', '1', 'is asked for again');
 SELECT is(reply('list_events', 200, page(false, VARIADIC '{}'::jsonb[])), 'done', 'an empty page ends the window') FROM o;
+
+-- A buyer's zero or half a character, which no text of ours can hold, must not keep a page for ever.
+UPDATE o SET anna = new_order('frida');
+SELECT is(after(ticketing.clock(), '6 minutes') ->> 'event_pages', '1', 'the next window');
+SELECT ticketing.relay_claim(100, '1 minute') \g /dev/null
+SELECT is(ticketing.relay_complete(r.id, r.lease_token, 200, '{}', convert_to(replace(page(false, event('evt_zero', 'payment_intent.succeeded', intent(anna, 'succeeded', '{"description": "NUL"}')))::text,
+  'NUL', 'a\u0000b \ud83d\ude00 \ud83d \\u0000'), 'UTF8')), 'done', 'has such a page') FROM ticketing.stripe_requests r, o WHERE r.kind = 'list_events' AND r.state = 'leased';
+SELECT is(show(anna, 'state'), 'paid', 'and is heard') FROM o;
 
 -- ---- connected accounts
 
