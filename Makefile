@@ -17,7 +17,7 @@ OBJS = $(sort $(patsubst %.c,%.o,$(wildcard src/*.c)))
 
 # The install script is its parts in this order.
 SQL_PARTS = owner clock cart inventory holds orders checkout await payment_methods onboarding refunds refund_requests event_cancellation host_money tickets qr_image stripe_requests relay \
-	stripe_events checkins organizers ticket_moves ticket_changes door_sync door_manifest door_devices door_settings settlement financials housekeeping invariants statistics ownership
+	stripe_events checkins organizers ticket_moves ticket_changes door_sync door_manifest door_devices door_settings settlement financials housekeeping reconcile invariants statistics ownership
 DATA_built = $(EXTENSION)--$(EXTVERSION).sql
 
 PG_CPPFLAGS = -Isrc

@@ -128,6 +128,7 @@ typedef struct KeptPlan
 	const char *sql;
 	int			argument_count;
 	Oid			argument_types[PLAN_MAX_ARGUMENTS];
+	bool		reads_much;		/* it may read whole tables */
 	SPIPlanPtr	plan;
 } KeptPlan;
 
@@ -136,6 +137,15 @@ typedef struct KeptPlan
 		.sql = statement, \
 		.argument_count = (int) (sizeof((Oid[]){__VA_ARGS__}) / sizeof(Oid)), \
 		.argument_types = {__VA_ARGS__}, \
+	}
+
+/* A statement that compares much of its tables, and not a few rows. */
+#define KEPT_SURVEY(name, statement, ...) \
+	static KeptPlan name = { \
+		.sql = statement, \
+		.argument_count = (int) (sizeof((Oid[]){__VA_ARGS__}) / sizeof(Oid)), \
+		.argument_types = {__VA_ARGS__}, \
+		.reads_much = true, \
 	}
 
 extern void begin_command(void);
@@ -163,6 +173,7 @@ extern void guarded_begin(Guard *guard);
 extern void guarded_commit(Guard *guard);
 extern void guarded_rollback(Guard *guard);
 extern char *try_step(void (*step) (void *), void *argument);
+extern char *try_step_once(void (*step) (void *), void *argument);
 
 /*-- statistics.c --*/
 
@@ -262,6 +273,10 @@ extern bool try_lock_event(int32 event_id);
 extern void lock_shape_shared(int32 event_id);
 extern bool try_lock_shape_shared(int32 event_id);
 extern void lock_shape(int32 event_id);
+#define RECONCILE_ASKS 0
+#define RECONCILE_COMPARES 1
+
+extern bool try_lock_reconciliation(int part);
 extern bool no_relay_sleeps(void);
 extern int	take_waiter_slot(void);
 extern void give_back_waiter_slot(int slot);
@@ -453,6 +468,7 @@ extern OrderOutcome order_apply_locked(LockedOrder *order, OrderEvent event, con
 									   const char *detail_json, TimestampTz now);
 extern OrderOutcome order_apply(const pg_uuid_t *order_id, OrderEvent event, const char *source,
 								const char *detail_json, TimestampTz now);
+extern void show_order_again(const pg_uuid_t *order_id, TimestampTz now);
 extern void record_finding(const char *kind, const char *entity, const char *detail_json,
 						   TimestampTz now);
 
@@ -477,6 +493,8 @@ extern const char *checkout_session_params(const CheckoutPage *page);
 
 extern void give_time_to_pay(LockedOrder *order, TimestampTz now);
 extern bool take_seats_again(LockedOrder *order, TimestampTz now);
+extern Cart *cart_of_order(const LockedOrder *order);
+extern void end_order_now(const pg_uuid_t *order_id, TimestampTz now);
 extern int	end_due_orders(int max_rows, TimestampTz now);
 
 /*-- payments.c --*/
@@ -727,6 +745,11 @@ extern void account_link_created(const StripeAnswer *call);
 extern void balance_page_answered(const StripeAnswer *call);
 extern void balance_page_failed(const StripeAnswer *call);
 
+/*-- backfill.c --*/
+
+extern void events_listed(const StripeAnswer *call);
+extern void event_listing_failed(const StripeAnswer *call);
+
 /*-- relay_complete.c --*/
 
 #define UNKNOWN_AFTER_SECONDS (23 * 3600.0) /* Stripe forgets idempotency keys after a day */
@@ -745,6 +768,8 @@ extern void listing_failed(const StripeAnswer *call);
 /*-- stripe_events.c --*/
 
 extern void apply_parked_events(const char *object_id, TimestampTz now);
+extern const char *event_type(int number, bool *connected);
+extern void hear_listed_event(Jsonb *json, const char *account, TimestampTz now);
 extern int	sweep_parked_events(int max_objects, TimestampTz now);
 
 #endif							/* DVNT_TICKETING_H */

@@ -21,6 +21,7 @@
 #define LOCK_CLASS_EVENT 1685454849 /* key: event; the slow path of stock */
 #define LOCK_CLASS_DOORBELL 1685454850	/* key: 0; shared while a relay sleeps */
 #define LOCK_CLASS_SHAPE 1685454851 /* key: event; shared by whoever moves seats, exclusive while a pool is made or removed */
+#define LOCK_CLASS_RECONCILE 1685454852	/* key: its part; only tried */
 
 /* Fourth fields of a tag: 1 and 2 are SQL's. */
 #define TAG_SQL_PAIR 2
@@ -145,6 +146,16 @@ lock_shape(int32 event_id)
 	declare_lock(RANK_SHAPE);
 	pair_tag(&tag, LOCK_CLASS_SHAPE, (uint32) event_id);
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+}
+
+/* One session at a time reconciles; part: RECONCILE_ASKS or RECONCILE_COMPARES. False: another does. */
+bool
+try_lock_reconciliation(int part)
+{
+	LOCKTAG		tag;
+
+	pair_tag(&tag, LOCK_CLASS_RECONCILE, (uint32) part);
+	return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
 }
 
 /*

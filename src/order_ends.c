@@ -67,7 +67,7 @@ give_time_to_pay(LockedOrder *order, TimestampTz now)
 }
 
 /* The cart of an order's lines. */
-static Cart *
+Cart *
 cart_of_order(const LockedOrder *order)
 {
 	Datum		id = UUIDPGetDatum(&order->order_id);
@@ -171,6 +171,15 @@ end_due_order(void *argument)
 
 	lock_order(&due->order_id, &order);
 	end_order(&order, due->now);
+}
+
+/* Does what is due of one order, which nobody has looked at in time. */
+void
+end_order_now(const pg_uuid_t *order_id, TimestampTz now)
+{
+	DueOrder	due = {*order_id, now};
+
+	end_due_order(&due);
 }
 
 /* Ends orders whose time is over; those that somebody works on are left to the next time. Returns how many. */

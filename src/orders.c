@@ -59,6 +59,11 @@ KEPT_PLAN(project_state,
 		  "  refunded_at = CASE WHEN $2 = 'refunded' THEN $3 ELSE refunded_at END "
 		  "WHERE id = $1 AND status IS DISTINCT FROM $2",
 		  UUIDOID, TEXTOID, TIMESTAMPTZOID);
+KEPT_PLAN(project_figures,
+		  "UPDATE public.orders p SET subtotal_cents = o.subtotal_cents, platform_fee_cents = o.application_fee_cents, total_cents = o.total_cents, currency = o.currency, updated_at = $2 "
+		  "FROM ticketing.orders o WHERE o.order_id = $1 AND p.id = $1 "
+		  "AND (p.subtotal_cents, p.platform_fee_cents, p.total_cents, p.currency) IS DISTINCT FROM (o.subtotal_cents, o.application_fee_cents, o.total_cents, o.currency)",
+		  UUIDOID, TIMESTAMPTZOID);
 KEPT_PLAN(add_timeline,
 		  "INSERT INTO public.order_timeline (order_id, type, label, created_at) SELECT $1, t.type, t.label, $3 "
 		  "FROM unnest($2::text[], $4::text[]) AS t (type, label)",
@@ -428,6 +433,18 @@ project_order(const LockedOrder *order, TimestampTz now)
 	values[1] = CStringGetTextDatum(status);
 	declare_lock(RANK_PUBLIC);
 	run_latest(&project_state, values, NULL);
+}
+
+/* Shows the application an order anew: somebody has written there what it is not. */
+void
+show_order_again(const pg_uuid_t *order_id, TimestampTz now)
+{
+	LockedOrder order;
+	Datum		values[2] = {UUIDPGetDatum(order_id), TimestampTzGetDatum(now)};
+
+	lock_order(order_id, &order);
+	project_order(&order, now);
+	run_latest(&project_figures, values, NULL);
 }
 
 /* Lays a dispute over an order's state, or takes it away. */

@@ -160,23 +160,38 @@ cents_left(const LockedOrder *order)
 	return DatumGetInt64(row_datum(0, 1));
 }
 
+/* Divides what is left of an amount among the tickets, in proportion to their parts of it. */
+static void
+divide_again(Datum *parts, int count, int64 total)
+{
+	int64	   *weights = palloc(sizeof(int64) * (count + 1));
+	int64	   *shares = palloc(sizeof(int64) * (count + 1));
+
+	for (int i = 0; i < count; i++)
+		weights[i] = DatumGetInt32(parts[i]);
+	if (!largest_remainder_shares(total, weights, count, shares))
+		elog(ERROR, "could not divide " INT64_FORMAT " cents among %d tickets", total, count);
+	for (int i = 0; i < count; i++)
+		parts[i] = Int32GetDatum((int32) shares[i]);
+}
+
 /* Never more than was paid: what was given back at Stripe's dashboard is of no ticket, and counts. */
 static void
-limit_to_what_is_left(const LockedOrder *order, NewRefund *refund, int64 amount, int64 buyer_fee, int64 organizer_fee)
+limit_to_what_is_left(const LockedOrder *order, Chosen *chosen)
 {
 	int64		left = cents_left(order);
+	int64		amount = chosen->amount_cents;
 
-	if (amount > left)
-	{
-		if (left <= 0)
-			refuse(ALREADY_DONE, order_figure(order), NULL, "all that was paid for order %s is given back", uuid_text(&order->order_id));
-		buyer_fee = buyer_fee * left / amount;
-		organizer_fee = organizer_fee * left / amount;
-		amount = left;
-	}
-	refund->amount_cents = (int32) amount;
-	refund->buyer_fee_cents = (int32) buyer_fee;
-	refund->organizer_fee_cents = (int32) organizer_fee;
+	if (amount <= left)
+		return;
+	if (left <= 0)
+		refuse(ALREADY_DONE, order_figure(order), NULL, "all that was paid for order %s is given back", uuid_text(&order->order_id));
+	chosen->amount_cents = left;
+	chosen->buyer_fee_cents = chosen->buyer_fee_cents * left / amount;
+	chosen->organizer_fee_cents = chosen->organizer_fee_cents * left / amount;
+	divide_again(chosen->amounts, chosen->count, chosen->amount_cents);
+	divide_again(chosen->buyer_fees, chosen->count, chosen->buyer_fee_cents);
+	divide_again(chosen->organizer_fees, chosen->count, chosen->organizer_fee_cents);
 }
 
 static void
@@ -213,12 +228,17 @@ refund_tickets(LockedOrder *order, ArrayType *ticket_ids, const char *reason, co
 	if (order->state == ORDER_REVIEW)
 		refund.reason = "review";
 	if (whole)
-		limit_to_what_is_left(order, &refund, order->total_cents, order->buyer_fee_cents, order->organizer_fee_cents);
-	else
 	{
-		limit_to_what_is_left(order, &refund, chosen.amount_cents, chosen.buyer_fee_cents, chosen.organizer_fee_cents);
-		keep_refund_tickets(&refund, &chosen);
+		chosen.amount_cents = order->total_cents;
+		chosen.buyer_fee_cents = order->buyer_fee_cents;
+		chosen.organizer_fee_cents = order->organizer_fee_cents;
 	}
+	limit_to_what_is_left(order, &chosen);
+	refund.amount_cents = (int32) chosen.amount_cents;
+	refund.buyer_fee_cents = (int32) chosen.buyer_fee_cents;
+	refund.organizer_fee_cents = (int32) chosen.organizer_fee_cents;
+	if (!whole)
+		keep_refund_tickets(&refund, &chosen);
 	refund.reverses = !organizer_part_is_back(order, &refund.refund_id, order->payment_intent_id);
 	lock_shape_shared(order->event_id);
 	if (refund.amount_cents == 0)

@@ -85,7 +85,8 @@ checked(int code, const KeptPlan *kept)
 /*
  * Runs a kept plan. It is planned once, perhaps while a table is still tiny and
  * reading all of it, or of a partial index, looks cheap: at an on-sale it will
- * not be. So a statement with parameters takes the one index that serves.
+ * not be. So a statement with parameters takes the one index that serves, unless
+ * it is made to compare much of its tables (KEPT_SURVEY).
  */
 static uint64
 run_plan(KeptPlan *kept, const Datum *values, const char *nulls, Snapshot snapshot)
@@ -96,7 +97,7 @@ run_plan(KeptPlan *kept, const Datum *values, const char *nulls, Snapshot snapsh
 	bool		jit_before = jit_enabled;
 	volatile int code = 0;
 
-	if (kept->argument_count > 0)
+	if (kept->argument_count > 0 && !kept->reads_much)
 	{
 		enable_seqscan = false;
 		enable_bitmapscan = false;
@@ -248,13 +249,16 @@ is_passing(int sqlerrcode)
 		sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
 }
 
-/*
- * Runs a step that may fail because of what it works on. NULL when it went
- * well; else it is undone, and why it failed is returned. Errors that pass with
- * time are raised.
- */
-char *
-try_step(void (*step) (void *), void *argument)
+/* Who is interrupted ends. */
+static bool
+is_interruption(int sqlerrcode)
+{
+	return sqlerrcode == ERRCODE_QUERY_CANCELED || sqlerrcode == ERRCODE_ADMIN_SHUTDOWN;
+}
+
+/* Runs a step; NULL when it went well, else it is undone, and why it failed is returned, unless must_raise says that of its error. */
+static char *
+run_step(void (*step) (void *), void *argument, bool (*must_raise) (int sqlerrcode))
 {
 	Guard		guard;
 	char	   *volatile failure = NULL;
@@ -274,7 +278,7 @@ try_step(void (*step) (void *), void *argument)
 		error = CopyErrorData();
 		FlushErrorState();
 		guarded_rollback(&guard);
-		if (is_passing(error->sqlerrcode))
+		if (must_raise(error->sqlerrcode))
 			ReThrowError(error);
 		failure = psprintf("%s: %s", unpack_sql_state(error->sqlerrcode), error->message);
 		FreeErrorData(error);
@@ -282,4 +286,22 @@ try_step(void (*step) (void *), void *argument)
 	PG_END_TRY();
 	(void) begin_locking(before);
 	return failure;
+}
+
+/*
+ * Runs a step that may fail because of what it works on. NULL when it went
+ * well; else it is undone, and why it failed is returned. Errors that pass with
+ * time are raised.
+ */
+char *
+try_step(void (*step) (void *), void *argument)
+{
+	return run_step(step, argument, is_passing);
+}
+
+/* The same for a step that somebody will try again anyway: what was in its way is a reason like others. */
+char *
+try_step_once(void (*step) (void *), void *argument)
+{
+	return run_step(step, argument, is_interruption);
 }

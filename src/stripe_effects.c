@@ -106,6 +106,7 @@ static const struct
 	{"get_account", account_answered, NULL, false},
 	{"list_created", listing_answered, listing_failed, false},
 	{"list_balance_transactions", balance_page_answered, balance_page_failed, false},
+	{"list_events", events_listed, event_listing_failed, false},
 };
 
 /* Whether the answer to a request of a kind may be stored in one transaction with others. */

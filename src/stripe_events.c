@@ -526,6 +526,63 @@ receive_event(bytea *payload, TimestampTz now)
 	return webhook_answer(settlement.state, &event, &settlement);
 }
 
+/* The types of events that mean something to us, by number, and whether they are a connected account's; NULL after the last one. */
+const char *
+event_type(int number, bool *connected)
+{
+	if (number >= lengthof(types))
+		return NULL;
+	*connected = types[number].side == OF_ORGANIZER;
+	return types[number].type;
+}
+
+/* For try_step. */
+typedef struct ListedEvent
+{
+	const StripeEvent *event;
+	TimestampTz now;
+} ListedEvent;
+
+static void
+settle_listed(void *argument)
+{
+	const ListedEvent *listed = argument;
+
+	(void) settle(listed->event, listed->now);
+}
+
+/*
+ * Records and settles an event that Stripe has listed, as if it had been
+ * delivered: nothing happens if it was. One that fails is parked, with the
+ * reason. account: whose events were listed; NULL: the platform's.
+ */
+void
+hear_listed_event(Jsonb *json, const char *account, TimestampTz now)
+{
+	char	   *text = JsonbToCString(NULL, &json->root, VARSIZE(json));
+	StripeEvent event;
+	ListedEvent listed = {&event, now};
+	char	   *failure;
+	Datum		values[2];
+
+	if (!read_event(json, &event))
+		return;
+	if (account != NULL && event.account == NULL)
+		text = psprintf("{\"account\": \"%s\", %s", account, text + 1);
+	if (account != NULL)
+		event.account = pstrdup(account);
+	values[0] = CStringGetTextDatum(event.id);
+	declare_lock(RANK_REQUEST);
+	if (!record_received(&event, true, (bytea *) cstring_to_text(text), now) &&
+		(run_latest(&lock_event_row, values, NULL) == 0 || strcmp(row_text(0, 1), "parked") != 0))
+		return;
+	failure = try_step(settle_listed, &listed);
+	if (failure == NULL)
+		return;
+	values[1] = CStringGetTextDatum(failure);
+	run_latest(&keep_reason, values, NULL);
+}
+
 PG_FUNCTION_INFO_V1(dvnt_stripe_webhook);
 
 /* stripe_webhook(payload, signature) → jsonb */

@@ -106,9 +106,15 @@ CREATE TABLE IF NOT EXISTS ticketing.findings (
   detail      jsonb NOT NULL,
   found_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
   resolved_at timestamptz,
-  resolution  text
+  resolution  text,
+  repaired    boolean NOT NULL DEFAULT false,
+  repair      text
 );
-COMMENT ON TABLE ticketing.findings IS 'What the engine saw and did not dare to repair by itself.';
+COMMENT ON TABLE ticketing.findings IS 'What was found wrong, and what became of it.';
+COMMENT ON COLUMN ticketing.findings.entity IS 'table/id';
+COMMENT ON COLUMN ticketing.findings.resolved_at IS 'NULL: somebody has to look. One that a person resolves is not found again as long as its detail stays the same.';
+COMMENT ON COLUMN ticketing.findings.resolution IS 'repaired: by reconcile_orders. gone: it looked again, and the fault was there no more. Anything else: what a person says.';
+COMMENT ON COLUMN ticketing.findings.repair IS 'What was done (repaired), or why nothing was and what a person can do.';
 CREATE UNIQUE INDEX IF NOT EXISTS findings_open ON ticketing.findings (kind, entity) WHERE resolved_at IS NULL;
 
 SELECT pg_temp.own_tables('orders', 'order_payments', 'order_items', 'order_tickets', 'order_events', 'findings');

@@ -95,8 +95,10 @@ GRANT EXECUTE ON FUNCTION
   ticketing.sync_event_financials(boolean),
   ticketing.enqueue_settlement(),
   ticketing.settlement_report(date),
+  ticketing.enqueue_reconciliation(),
+  ticketing.reconcile_orders(integer, double precision),
   ticketing.check_invariants()
 TO dvnt_ticketing_cron;
 -- Monitoring.
 GRANT USAGE ON SCHEMA ticketing TO pg_monitor;
-GRANT EXECUTE ON FUNCTION ticketing.relay_health() TO pg_monitor;
+GRANT EXECUTE ON FUNCTION ticketing.relay_health(), ticketing.reconciliation_report() TO pg_monitor;

@@ -4,5 +4,5 @@ SELECT object_id, order_id, payment_intent_id, state, created_at, updated_at FRO
 SELECT order_id, item, ticket_type_id, quantity, price_cents, buyer_fee_cents, organizer_fee_cents FROM ticketing.order_items WHERE false;
 SELECT ticket_id, order_id, item, ordinal FROM ticketing.order_tickets WHERE false;
 SELECT id, order_id, at, event, from_state, to_state, source, detail FROM ticketing.order_events WHERE false;
-SELECT id, kind, entity, detail, found_at, resolved_at, resolution FROM ticketing.findings WHERE false;
+SELECT id, kind, entity, detail, found_at, resolved_at, resolution, repaired, repair FROM ticketing.findings WHERE false;
 ROLLBACK;

@@ -274,6 +274,12 @@ SELECT ticketing.suspend_ticket(id, :'day' || '-host', 'a test') FROM (SELECT id
 INSERT INTO public.events (host_id, title) VALUES (:'day' || '-host', :'day' || ' annex') RETURNING id AS annex \gset
 SELECT ticketing.save_door_settings(:annex, :'day' || '-host', '{"gates": {"north": null}}');
 INSERT INTO ticketing.findings (kind, entity, detail) VALUES ('test', :'day', '{}');
+SET ROLE dvnt_ticketing_cron;
+SELECT ticketing.enqueue_reconciliation();
+RESET ROLE;
+-- Not by reconcile_orders, which would repair the sample.
+INSERT INTO ticketing.reconciliation_runs (started_at, finished_at, found, repaired, gone) VALUES (now(), now(), 0, 0, 0);
+INSERT INTO ticketing.stripe_checks SELECT payment_intent_id, order_id, 1, now() FROM ticketing.orders WHERE user_id = :'day' || '-6';
 INSERT INTO ticketing.disputes (dispute_id, order_id, event_id, payment_intent_id, amount_cents, currency, status, phase, created_at, updated_at)
 SELECT 'dp_' || :'day', order_id, event_id, payment_intent_id, 0, 'usd', 'warning_closed', 'closed', now(), now() FROM ticketing.orders WHERE user_id = :'day' || '-5';
 INSERT INTO ticketing.dispute_tickets SELECT 'dp_' || :'day', gen_random_uuid();
@@ -303,7 +309,7 @@ BEGIN
       PERFORM ticketing.relay_complete(call.id, call.lease_token, 200, '{"request-id": "req_1"}', convert_to(format(CASE call.path
         WHEN '/v1/customers' THEN '{"id": "cus_%s"}'
         WHEN '/v1/ephemeral_keys' THEN '{"id": "ephkey_%s", "secret": "ek_secret"}'
-        ELSE '{"id": "pi_%s", "object": "payment_intent", "status": "requires_payment_method", "client_secret": "pi_secret"}' END, left(call.id::text, 13)), 'UTF8'));
+        ELSE '{"id": "pi_%s", "object": "payment_intent", "status": "requires_payment_method", "client_secret": "pi_secret"}' END, replace(call.id::text, '-', '')), 'UTF8'));
     END LOOP;
   END LOOP;
 END

@@ -1,5 +1,6 @@
 // What happens to orders after they were paid: hosts refund tickets, somebody refunds at Stripe's dashboard, refunds come back,
 // banks are asked to take payments back and decide. Clients meet a database that goes away, and ask again.
+import { randomUUID } from 'node:crypto';
 import { quote } from '../relay/support/database.mjs';
 import { atStripe } from '../stripe/at_stripe.mjs';
 
@@ -44,7 +45,7 @@ export class AfterSale {
       const { tickets } = await this.#ask(`SELECT ticketing.order_status('${order}', ${quote(user)})`);
       const some = tickets.filter(() => Math.random() < 0.6).map(({ ticket_id: id }) => `'${id}'`);
       if (some.length > 0) {
-        await this.#ask(`SELECT ticketing.refund_order('${order}', ${quote(this.host)}, ARRAY[${some.join(', ')}]::uuid[], request_id => 'storm')`);
+        await this.#ask(`SELECT ticketing.refund_order('${order}', ${quote(this.host)}, ARRAY[${some.join(', ')}]::uuid[], request_id => '${randomUUID()}')`);
         this.#count(some.length === tickets.length ? 'orders refunded' : 'some tickets refunded');
         return;
       }

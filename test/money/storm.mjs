@@ -49,7 +49,7 @@ async function openShop() {
     INSERT INTO public.organizer_accounts (host_id, stripe_account_id, charges_enabled, payouts_enabled, details_submitted) VALUES ('${HOST}', 'acct_stormhost', true, true, true);
     INSERT INTO public.events (host_id, title, start_date, max_attendees) VALUES ('${HOST}', 'Storm', now() + interval '30 days', ${ORDERS * 4});
     INSERT INTO public.ticket_types (event_id, name, price_cents, quantity_total, max_per_user)
-    SELECT id, name, price, seats, NULL FROM public.events, (VALUES ('seat', 2599, ${ORDERS * 3}), ('floor', 1001, NULL)) t (name, price, seats)`);
+    SELECT e.id, t.name, t.price, t.seats, NULL FROM public.events e, (VALUES ('seat', 2599, ${ORDERS * 3}), ('floor', 1001, NULL)) t (name, price, seats)`);
   const tiers = await rows('SELECT event_id AS event, id FROM public.ticket_types');
   return tiers.map(({ event, id }) => ({ event, items: () => JSON.stringify([{ ticket_type_id: id, quantity: randomInt(1, 4) }]) }));
 }

@@ -53,7 +53,7 @@ SELECT is_empty($$ SELECT signature FROM ours WHERE prolang IN (SELECT oid FROM 
 SELECT set_eq($$ SELECT name FROM functions WHERE provolatile = 'i' $$, ARRAY['ticket_qr_svg', 'ticket_qr_text', 'stripe_form', 'order_transitions'],
   'IMMUTABLE are those whose result follows from their arguments alone');
 SELECT set_eq($$ SELECT name FROM functions WHERE provolatile = 's' $$,
-  ARRAY['host_disputes', 'host_payouts', 'host_payout_summary', 'host_transactions', 'clock', 'quote', 'availability', 'order_status', 'organizer_status', 'list_co_organizers', 'refund_requests', 'event_financials', 'settlement_report', 'door_key', 'list_door_devices', 'door_conflicts', 'door_progress', 'verify_ticket', 'is_genuine_ticket', 'sign_ticket', 'check_invariants', 'relay_health'],
+  ARRAY['host_disputes', 'host_payouts', 'host_payout_summary', 'host_transactions', 'clock', 'quote', 'availability', 'order_status', 'organizer_status', 'list_co_organizers', 'refund_requests', 'event_financials', 'settlement_report', 'door_key', 'list_door_devices', 'door_conflicts', 'door_progress', 'verify_ticket', 'is_genuine_ticket', 'sign_ticket', 'check_invariants', 'reconciliation_report', 'relay_health'],
   'STABLE are those that read: PostgREST runs them read-only; all that write are VOLATILE, or the planner may drop or repeat a sale');
 SELECT set_eq($$ SELECT name FROM functions WHERE proparallel = 's' $$, $$ SELECT name FROM pure $$,
   'PARALLEL SAFE is what touches no table: a million codes verify on all cores');

@@ -129,7 +129,7 @@ SELECT is(broken_by(format('UPDATE ticketing.ledger SET amount_cents = 5400 WHER
   'ledger_balanced refunded_within_payment', 'refunded_within_payment, ledger_balanced: more given back than was paid');
 SELECT is(broken_by('SELECT book(''reversal'', ''trr_more'', ''organizer'', ''platform'', 3000)'), 'ledger_balanced', 'or more taken from the organizer than he was given');
 SELECT is(broken_by('SELECT book(''dispute'', ''txn_bank'', ''platform'', ''buyer'', 100)'), 'ledger_disputed', 'ledger_disputed: a bank took what nobody disputes');
-SELECT is(broken_by('UPDATE ticketing.refund_tickets SET organizer_fee_cents = 162 WHERE refund_id::text = (SELECT id FROM given)'), 'refund_adds_up', 'refund_adds_up: the tickets'' parts are the refund''s');
+SELECT is(broken_by('UPDATE ticketing.refund_tickets SET organizer_fee_cents = 162 WHERE refund_id::text = (SELECT id FROM given)'), 'refund_within_tickets', 'refund_within_tickets: a refund is not more than its tickets'' parts');
 SELECT is(broken_by('UPDATE public.tickets SET status = ''active'' WHERE id = (SELECT ticket_id FROM given)'), 'refunded_ticket_ended', 'refunded_ticket_ended: what was given back opens no door');
 SELECT is(broken_by(format('UPDATE ticketing.orders SET dispute = ''won'' WHERE order_id = %s', our_order())), 'dispute_of_order', 'dispute_of_order: an order whose dispute nobody knows');
 SELECT is(broken_by(format('INSERT INTO ticketing.disputes (dispute_id, order_id, event_id, payment_intent_id, amount_cents, currency, status, phase, created_at, updated_at) '
@@ -142,7 +142,7 @@ CREATE FUNCTION disputed(status text) RETURNS text LANGUAGE sql AS $$
 $$;
 SELECT is(broken_by(disputed('partially_refunded')), 'order_projected', 'order_projected: a dispute lies over the state');
 SELECT is(broken_by(disputed('disputed')), 'none', 'and is shown');
-SELECT is(broken_by('INSERT INTO ticketing.payout_events (payout_id, event_id, amount_cents, public_id) SELECT ''po_none'', event, 1, gen_random_uuid() FROM shop'), 'payout_divided', 'payout_divided: events have no more of a payout than it was');
+SELECT is(broken_by('INSERT INTO ticketing.payout_events (payout_id, event_id, amount_cents, gross_cents, public_id) SELECT ''po_none'', event, 1, 1, gen_random_uuid() FROM shop'), 'payout_divided', 'payout_divided: events have no more of a payout than it was');
 
 SELECT * FROM finish();
 ROLLBACK;

@@ -10,7 +10,7 @@ CREATE TEMP VIEW client_roles AS SELECT oid, rolname FROM pg_roles WHERE rolname
 
 SELECT set_eq($$ SELECT relname::text FROM tables $$,
   ARRAY['event_settings', 'payees', 'installation', 'stock_pools', 'stock_shards', 'adopted_counters', 'ticket_holds', 'requests', 'orders',
-        'order_payments', 'ledger', 'refunds', 'refund_tickets', 'refund_requests', 'disputes', 'dispute_tickets', 'payouts', 'payout_events', 'balance_transactions', 'settlement_cursors', 'event_openings', 'order_items', 'order_tickets', 'order_events', 'findings', 'superseded_codes', 'suspended_tickets', 'ticket_changes',
+        'order_payments', 'ledger', 'refunds', 'refund_tickets', 'refund_requests', 'disputes', 'dispute_tickets', 'payouts', 'payout_events', 'balance_transactions', 'settlement_cursors', 'event_openings', 'order_items', 'order_tickets', 'order_events', 'findings', 'event_cursors', 'stripe_checks', 'reconciliation_runs', 'superseded_codes', 'suspended_tickets', 'ticket_changes',
         'checkins', 'event_gates', 'door_devices', 'door_manifests', 'door_states', 'event_co_organizers', 'co_organizer_changes',
         'stripe_requests', 'stripe_buckets', 'stripe_handoff', 'stripe_inbox'],
   'these are the engine''s tables: a new one is to be looked at by the tests below and listed here');
@@ -70,9 +70,9 @@ SELECT set_eq($$ SELECT relname::text FROM tables t WHERE EXISTS (SELECT FROM pg
         'checkins', 'event_gates', 'door_devices', 'door_manifests', 'door_states', 'event_co_organizers', 'co_organizer_changes'],
   'the rows of an event carry event_id');
 SELECT set_eq($$ SELECT relname::text FROM tables t WHERE NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = t.oid AND a.attname = 'event_id') $$,
-  -- of no event: payees, payouts, balance_transactions, settlement_cursors, installation, requests, findings, stripe_inbox, stripe_buckets; the others go with the row of their first column's event
-  ARRAY['payees', 'payouts', 'balance_transactions', 'settlement_cursors', 'installation', 'requests', 'findings', 'stripe_inbox', 'stripe_buckets',
-        'stock_shards', 'order_payments', 'refund_tickets', 'dispute_tickets', 'order_items', 'order_tickets', 'order_events', 'stripe_handoff'],
+  -- of no event: payees, payouts, balance_transactions, settlement_cursors, installation, requests, findings, event_cursors, reconciliation_runs, stripe_inbox, stripe_buckets; the others go with the row of their first column's event
+  ARRAY['payees', 'payouts', 'balance_transactions', 'settlement_cursors', 'installation', 'requests', 'findings', 'event_cursors', 'reconciliation_runs', 'stripe_inbox', 'stripe_buckets',
+        'stock_shards', 'order_payments', 'stripe_checks', 'refund_tickets', 'dispute_tickets', 'order_items', 'order_tickets', 'order_events', 'stripe_handoff'],
   'no further table is without it: its rows could not move with their event');
 
 -- ---- words
