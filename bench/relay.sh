@@ -66,9 +66,14 @@ ask_by_h2load() {
   h2load -n "$1" -c 1 -m "$relay_streams" -i "$build/urls" -H "Authorization: Bearer $stripe_key" -H 'Stripe-Version: 2026-10-28.endive'
 }
 
+# Microseconds of processor time that a process has had.
+processor_time() { cat /proc/"$1"/task/*/schedstat | awk '{ sum += $1 } END { printf "%.0f", sum / 1000 }'; }
+
 turn_of_h2load() {
-  local requests=$1 output rate answered
+  local requests=$1 output rate answered stripe_before
+  stripe_before=$(processor_time "$stripe_pid")
   output=$(ask_by_h2load "$requests")
+  record h2load stripe_us $((($(processor_time "$stripe_pid") - stripe_before) / requests))
   rate=$(sed -nE 's/^finished in .*, ([0-9.]+) req\/s.*/\1/p' <<<"$output")
   answered=$(sed -nE 's/^status codes: ([0-9]+) 2xx.*/\1/p' <<<"$output")
   record h2load rate "$rate"
@@ -83,7 +88,7 @@ turn_of_wrk() {
 }
 
 turn_of_relay() {
-  local requests=$1 tries
+  local requests=$1 tries backend stripe_before
   # Customers, because the effect of their answer is the least there is: a row.
   sql <<SQL
 TRUNCATE ticketing.stripe_requests, public.stripe_customers;
@@ -91,6 +96,7 @@ INSERT INTO ticketing.stripe_requests (kind, lane, method, path, endpoint, api_v
 SELECT 'create_customer', 1, 'GET', '/v1/customers/' || id, 'GET /v1/customers/:id', '2026-10-28.endive', 'user-' || id, now(), now() FROM bench.customer;
 SQL
   sql -c 'VACUUM ANALYZE ticketing.stripe_requests' -c CHECKPOINT
+  stripe_before=$(processor_time "$stripe_pid")
   PGUSER=dvnt_ticketing_relay STRIPE_API_BASE=$stripe_base STRIPE_CA_FILE=$stripe_ca STRIPE_SECRET_KEY=$stripe_key DVNT_RELAY_CONCURRENCY=$relay_streams \
     src/relay/dvnt_stripe_relay 2>"$build/relay.log" &
   relay_pid=$!
@@ -99,6 +105,10 @@ SQL
     ((tries < 240)) || fail "the relay does not come to an end: $(tail -n 1 "$build/relay.log")"
     sleep 0.5
   done
+  backend=$(sql -c "SELECT pid FROM pg_stat_activity WHERE application_name = 'dvnt_stripe_relay' AND datname = current_database()")
+  record relay stripe_us $((($(processor_time "$stripe_pid") - stripe_before) / requests))
+  record relay relay_us $(($(processor_time "$relay_pid") / requests))
+  record relay backend_us $(($(processor_time "$backend") / requests))
   stop_relay || fail "the relay ended badly: $(tail -n 1 "$build/relay.log")"
   # From the first claim to the last answer that is stored.
   record relay rate "$(sql -c "SELECT count(*) / extract(epoch FROM max(completed_at) - min(first_sent_at)) FROM ticketing.stripe_requests")"
@@ -112,6 +122,10 @@ report_relay() {
 
   printf '\n## Relay\n\nThe same GETs of customers from the same local Stripe, over HTTP/2 with %s streams: **h2load**; **relay**, from a full outbox, claim and storing of each answer included. **wrk**, over %s connections of HTTP/1.1. Requests a second, median of the rounds (least–most).\n' "$relay_streams" "$relay_streams"
   table "SELECT contender, bench.shown_with_range(array_agg(rate)) FROM bench.rate WHERE scenario = 'relay' GROUP BY 1 ORDER BY 1" '' 'Requests per second'
+  printf 'Where a request goes: microseconds of processor time for each, of all cores together.\n'
+  table "SELECT contender, CASE WHEN bool_or(metric = 'stripe_us') THEN bench.shown_with_range(array_agg(value) FILTER (WHERE metric = 'stripe_us')) END, CASE WHEN bool_or(metric = 'relay_us') THEN bench.shown_with_range(array_agg(value) FILTER (WHERE metric = 'relay_us')) END,
+                CASE WHEN bool_or(metric = 'backend_us') THEN bench.shown_with_range(array_agg(value) FILTER (WHERE metric = 'backend_us')) END
+         FROM bench.result WHERE scenario = 'relay' AND contender <> 'wrk' GROUP BY 1 ORDER BY 1" '' 'Local Stripe' 'Relay' 'Its server process'
 }
 
 stop_relay() {

@@ -691,7 +691,6 @@ typedef struct Handoff
 } Handoff;
 
 extern void apply_stripe_answer(const StripeAnswer *call);
-extern bool stored_together(const char *kind);
 extern Datum kinds_stored_together(void);
 extern char *answer_field(const StripeAnswer *call, const char *field);
 extern void keep_for_client(const StripeAnswer *call, const Handoff *handoff);

@@ -31,7 +31,7 @@
 #define WINDOW 1.0				/* seconds: what the limits are counted by */
 #define CALL_LONGEST 1.0		/* seconds from its claim after which a call is taken to have been counted */
 #define RESERVED_SHARE 16		/* of all tokens one in so many is for refunds and cancels */
-#define REMEMBERED 0.9			/* of a moving average */
+#define REMEMBERED 0.997		/* of a moving average: a queue is much longer than the rush that begins it and slows all */
 #define QUICKEST_FIRST 0.001	/* seconds; grows with each call that takes longer */
 #define QUICKEST_GROWS 1.01
 #define ENDPOINT_SIZE 128

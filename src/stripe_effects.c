@@ -109,17 +109,7 @@ static const struct
 	{"list_events", events_listed, event_listing_failed, false},
 };
 
-/* Whether the answer to a request of a kind may be stored in one transaction with others. */
-bool
-stored_together(const char *kind)
-{
-	for (size_t i = 0; i < lengthof(kinds); i++)
-		if (strcmp(kinds[i].kind, kind) == 0)
-			return kinds[i].together;
-	return false;
-}
-
-/* Those kinds, as an array of text. */
+/* The kinds whose answers may be stored in one transaction with others, as an array of text. */
 Datum
 kinds_stored_together(void)
 {

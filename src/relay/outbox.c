@@ -22,6 +22,7 @@
 #include "relay.h"
 
 #define BATCHES			2		/* under way at once: the database need not wait for the next */
+#define BATCH_BYTES		(1024 * 1024)	/* of answers; a larger one is a batch by itself */
 
 static int	wanted;				/* rows that the claim under way may return */
 static int	claimed;			/* and those that it did */
@@ -378,6 +379,7 @@ outbox_work(msec_t now)
 {
 	Call	   *sociable[MAX_CONCURRENCY];
 	int			count = 0;
+	size_t		bytes = 0;
 
 	if (!arming_done())
 		return;
@@ -386,10 +388,13 @@ outbox_work(msec_t now)
 	{
 		if (now < call->store_at)
 			continue;
-		if (is_sociable(call))
-			sociable[count++] = call;
-		else
+		if (!is_sociable(call))
 			store(call);
+		else if (count == 0 || bytes + call->answer.length <= BATCH_BYTES)
+		{
+			sociable[count++] = call;
+			bytes += call->answer.length;
+		}
 	}
 	if (may_send_batch(count))
 	{

@@ -56,7 +56,7 @@ async function killClaiming(stage, cells) {
   // What the one that waits waits for is done first.
   if (cells[0]?.call.waits) {
     const request = await stage.requestBefore(cells[0]);
-    stage.stripe.app.faults.add({ kind: 'delay', ms: 200, match: stage.matching(request) });
+    stage.stripe.app.faults.add({ kind: 'delay', ms: 1000, match: stage.matching(request) });
     await stage.restartRelay();
     await onTheWire(stage, [{ request }]);
     await stopAfterStore(stage, request);
@@ -125,7 +125,7 @@ export const faults = [
   { name: 'truncated', atStripe: spec('truncate') },
   { name: 'relay killed before send', happen: killBeforeSend },
   { name: 'relay killed after send', atStripe: spec('delay', { ms: 1500 }), happen: killAfterSend },
-  { name: 'relay killed after store', atStripe: spec('delay', { ms: 200 }), happen: killAfterStore },
+  { name: 'relay killed after store', atStripe: spec('delay', { ms: 1000 }), happen: killAfterStore },
   { name: 'database killed', atStripe: spec('delay', { ms: 1000 }), happen: crashInFlight, crash: true },
   { name: 'database killed after store', happen: crashAfterStore, crash: true },
 ];

@@ -7,7 +7,7 @@ import { promisify } from 'node:util';
 import { test } from 'node:test';
 import { Session, sql } from './support/database.mjs';
 import { ownStripe } from './support/own_stripe.mjs';
-import { add, count, endLeases, enqueueMany, isDone, leaveOutbox, lockRow, row, takeOutbox } from './support/queue.mjs';
+import { CUSTOMER, add, addRow, count, endLeases, enqueueMany, isDone, leaveOutbox, lockRow, row, takeOutbox } from './support/queue.mjs';
 import { calls, intents, runRelay, startRelay } from './support/relay.mjs';
 import { until } from './support/until.mjs';
 
@@ -83,7 +83,7 @@ test('--once sends what is ready and ends', async (t) => {
 });
 
 test('an answer outlives the connection it was to be stored through', async (t) => {
-  stripe.app.faults.add({ match: { method: 'POST' }, kind: 'delay', ms: 300 });
+  stripe.app.faults.add({ match: { method: 'POST' }, kind: 'delay', ms: 1000 });
   const relay = await startRelay(t, stripe);
   const id = await add();
   await until(() => calls(stripe).length === 1, 'sent');
@@ -96,7 +96,7 @@ test('an answer outlives the connection it was to be stored through', async (t) 
 
 test('an answer whose storage is cut off is stored again', async (t) => {
   const relay = await startRelay(t, stripe);
-  stripe.app.faults.add({ match: { method: 'POST' }, kind: 'delay', ms: 300 });
+  stripe.app.faults.add({ match: { method: 'POST' }, kind: 'delay', ms: 1000 });
   const id = await add();
   await until(() => calls(stripe).length === 1, 'sent');
   const holder = await hold(t, id);
@@ -110,7 +110,7 @@ test('an answer whose storage is cut off is stored again', async (t) => {
 
 test('a row that somebody keeps locked does not stop the others', async (t) => {
   const relay = await startRelay(t, stripe);
-  stripe.app.faults.add({ match: { method: 'POST' }, kind: 'delay', ms: 300 });
+  stripe.app.faults.add({ match: { method: 'POST' }, kind: 'delay', ms: 1000 });
   const id = await add();
   await until(() => calls(stripe).length === 1, 'sent');
   const holder = await hold(t, id);
@@ -123,9 +123,52 @@ test('a row that somebody keeps locked does not stop the others', async (t) => {
   assert.equal(calls(stripe).length, 2);
 });
 
+// Customers at Stripe, but for the one that was there before.
+const customersMade = () => [...stripe.app.store.customers].filter(({ id }) => id !== CUSTOMER).length;
+
+// So many calls whose answers are stored together: they are on the wire at once, and one row is locked by the session that is returned.
+async function manyAnswers(t, amount) {
+  stripe.app.faults.add({ match: { path: '/v1/customers' }, kind: 'delay', ms: 1000, times: amount });
+  const ids = [];
+  for (let i = 0; i < amount; i++) ids.push(await addRow({}));
+  const relay = await startRelay(t, stripe);
+  await until(() => calls(stripe).length === amount, 'all are sent');
+  const holder = await hold(t, ids[0]);
+  await until(blocked, 'relay_complete_many waits');
+  return { relay, ids, holder };
+}
+
+test('of answers that are stored together, one whose row somebody keeps locked does not stop the others', async (t) => {
+  const { relay, ids, holder } = await manyAnswers(t, 20);
+  await until(async () => (await count('done')) === 19, 'the others are done');
+  assert.match(relay.of('store_failed')[0].store_error, /lock timeout/);
+  await holder.query('COMMIT');
+  await until(() => isDone(ids[0]), 'done');
+  assert.equal(calls(stripe).length, 20);
+  assert.equal(customersMade(), 20);
+});
+
+test('kill -9 while answers are being stored together: one object each', async (t) => {
+  const { relay, ids, holder } = await manyAnswers(t, 20);
+  await relay.kill('SIGKILL');
+  await terminateBackends();
+  await until(noBackends, 'its backend is gone');
+  await holder.query('COMMIT');
+  assert.equal((await row(ids[0])).state, 'leased');
+  const lost = await count('leased');
+  assert.ok(lost > 1, `${lost} answers were lost`);
+
+  await endLeases();
+  await startRelay(t, stripe);
+  await until(async () => (await count('done')) === 20, 'all are done');
+  assert.equal(calls(stripe).length, 20 + lost);
+  assert.equal(customersMade(), 20);
+  assert.equal(new Set(calls(stripe).map(({ idempotency_key: key }) => key)).size, 20);
+});
+
 test('a drain that cannot store an answer ends, and says so', async (t) => {
-  const relay = await startRelay(t, stripe, { DVNT_RELAY_TIMEOUT: '1' });
-  stripe.app.faults.add({ match: { method: 'POST' }, kind: 'delay', ms: 300 });
+  const relay = await startRelay(t, stripe, { DVNT_RELAY_TIMEOUT: '2' });
+  stripe.app.faults.add({ match: { method: 'POST' }, kind: 'delay', ms: 1000 });
   const id = await add();
   await until(() => calls(stripe).length === 1, 'sent');
   t.after(() => sql('ALTER ROLE dvnt_ticketing_relay LOGIN'));
@@ -153,7 +196,7 @@ test('a restart of the server is survived, and said once', async (t) => {
 
 test('kill -9 between the answer and its storage: one PaymentIntent', async (t) => {
   const relay = await startRelay(t, stripe);
-  stripe.app.faults.add({ match: { method: 'POST' }, kind: 'delay', ms: 300 });
+  stripe.app.faults.add({ match: { method: 'POST' }, kind: 'delay', ms: 1000 });
   const id = await add();
   await until(() => calls(stripe).length === 1, 'sent');
   const holder = await hold(t, id);
