@@ -113,7 +113,7 @@ static KeptPlan checks[] = {
 		  "FROM ticketing.orders o WHERE o.dispute IS NOT NULL AND NOT EXISTS (SELECT FROM ticketing.disputes d WHERE d.order_id = o.order_id AND (d.phase = o.dispute OR (d.phase = 'lost' AND d.amount_cents < o.total_cents)))"),
 	CHECK("disputed_ticket_suspended", "'tickets/' || t.id", "format('%s, but disputed by %s, which is %s', t.status, d.dispute_id, d.phase)",
 		  "FROM ticketing.disputes d JOIN ticketing.dispute_tickets k USING (dispute_id) JOIN public.tickets t ON t.id = k.ticket_id JOIN ticketing.orders o ON o.order_id = d.order_id "
-		  "WHERE d.phase IN ('open', 'lost') AND d.phase = o.dispute AND t.status IN ('active', 'scanned')"),
+		  "WHERE (d.phase = 'open' OR (d.phase = 'lost' AND coalesce(o.dispute, 'lost') = 'lost')) AND t.status IN ('active', 'scanned')"),
 	CHECK("payout_divided", "'payouts/' || e.payout_id", "format('%s of events, %s paid out', e.amount, coalesce(p.amount_cents::text, 'nothing'))",
 		  "FROM (SELECT payout_id, sum(amount_cents) AS amount FROM ticketing.payout_events GROUP BY 1) e LEFT JOIN ticketing.payouts p USING (payout_id) WHERE e.amount > greatest(coalesce(p.amount_cents, 0), 0)"),
 	/* the outbox */

@@ -171,6 +171,8 @@ function askAboutStrangers() {
 }
 
 async function keepUp(pool) {
+  // what was asked for goes out though no event tells of it
+  await courier.settle();
   for (let events; (events = [...pool.events.splice(0), ...courier.newEvents()]).length > 0; ) {
     pool.old.push(...events);
     await courier.deliver(events);
