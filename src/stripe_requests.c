@@ -24,7 +24,7 @@ KEPT_PLAN(insert_request,
 		  "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, CASE WHEN $13 THEN $12 ELSE 'infinity' END, $12, $13, $14, $15) ON CONFLICT DO NOTHING RETURNING id",
 		  TEXTOID, INT2OID, TEXTOID, TEXTOID, JSONBOID, TEXTOID, TEXTOID, UUIDOID, UUIDOID, INT4OID, TEXTOID, TIMESTAMPTZOID, BOOLOID, TEXTOID, TEXTOID);
 KEPT_PLAN(lock_awaited,
-		  "SELECT state FROM ticketing.stripe_requests WHERE id = $1 FOR KEY SHARE", UUIDOID);
+		  "SELECT state FROM ticketing.stripe_requests WHERE id = $1 FOR SHARE", UUIDOID);
 
 /* Served by an index for these two kinds, which are asked again and again. */
 KEPT_PLAN(unsent_request,
@@ -70,9 +70,10 @@ endpoint_of(const char *method, const char *path)
 
 /*
  * Whether a request must wait for another. If so, that one's answer is not
- * stored before this transaction has committed, and then finds who waits. The
- * lock is taken out of order: what holds such a row for longer than a moment is
- * the storing of its answer, which needs no lock that an enqueuer holds.
+ * stored before this transaction has committed, and then finds who waits: the
+ * lock is one that every update of the row waits for. It is taken out of order:
+ * what holds such a row for longer than a moment is the storing of its answer,
+ * which needs no lock that an enqueuer holds.
  */
 static bool
 must_wait(const pg_uuid_t *other)
