@@ -56,7 +56,7 @@ $ours"
   ok 'they are not there twice' is "$(jobs)" "$theirs
 $ours"
   value dvnt "SELECT cron.unschedule('app: report'), cron.unschedule(jobid) FROM cron.job WHERE jobname = 'dvnt_ticketing: prune'" >/dev/null
-  ok 'one that is missing is found by verify' refused '7 pg_cron jobs of dvnt_ticketing, not 8' verify_scripts dvnt
+  ok 'one that is missing is found by verify' refused '9 pg_cron jobs of dvnt_ticketing, not 10' verify_scripts dvnt
   value dvnt "SELECT cron.schedule('app: report', '0 4 * * *', 'SELECT 1')" >/dev/null
   ok 'reverted' revert_scripts dvnt
   ok 'only the application'\''s job is left' is "$(jobs)" "$theirs"
