@@ -5,6 +5,7 @@
 #   make fuzz   ten minutes of made-up codes, key files and webhooks (SECONDS=N for longer or shorter), without a server
 #   make stress two minutes of everything at once, and again with the server killed in the middle
 #   make storm  10,000 orders paid through relay and webhooks while relay and server are killed (ORDERS=N for others)
+#   make money  1,000 random lives of orders in any order of their news, and 10,000 orders refunded and disputed while webhooks are lost
 #   make on-sale  5,000 buyers at once while Stripe takes twenty a second: ten minutes (BUYERS=N, RATE=R for a faster clock)
 #   make bench  holds beside a bare INSERT and the usual ways to hold a seat, doors, codes, Stripe: an hour and a half; or bench/run SCENARIO
 EXTENSION = dvnt_ticketing
@@ -42,7 +43,7 @@ PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
 
 # The commands below install what is missing first, PGXS included; the rest needs PGXS.
 .DEFAULT_GOAL := all
-.PHONY: demo test test-stripe fuzz stress storm on-sale bench
+.PHONY: demo test test-stripe fuzz stress storm money on-sale bench
 demo:
 	scripts/demo
 test:
@@ -56,6 +57,9 @@ stress:
 	test/stress/run --seconds 60 --kill
 storm:
 	test/storm/run storm --orders $(or $(ORDERS),10000)
+money:
+	test/money/run property
+	test/money/run storm --orders $(or $(ORDERS),10000)
 on-sale:
 	test/storm/run on_sale --buyers $(or $(BUYERS),5000) --rate $(or $(RATE),1)
 bench:

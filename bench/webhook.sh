@@ -11,6 +11,9 @@ declare -A webhook_statement=(
       SELECT event_id, $q$payment_intent.succeeded$q$, payment_intent_id, false, $q$2026-10-28.endive$q$, convert_from(payload, $q$UTF8$q$), $q$applied$q$, order_id, at, at FROM h),
     paid AS (UPDATE ticketing.orders o SET state = $q$paid$q$, updated_at = at, paid_at = at FROM h WHERE o.order_id = h.order_id),
     advanced AS (UPDATE ticketing.order_payments p SET state = $q$succeeded$q$, updated_at = at FROM h WHERE p.object_id = h.payment_intent_id),
+    booked AS (INSERT INTO ticketing.ledger (kind, source, from_account, to_account, amount_cents, currency, event_id, order_id, payee_account, at)
+      SELECT v.kind, payment_intent_id, v.f, v.t, v.cents, $q$usd$q$, 1, order_id, payee_account, at FROM h CROSS JOIN LATERAL (VALUES ($q$charge$q$, $q$buyer$q$, $q$platform$q$, total_cents), ($q$transfer$q$, $q$platform$q$, $q$organizer$q$, total_cents),
+        ($q$buyer_fee$q$, $q$organizer$q$, $q$platform$q$, buyer_fee_cents), ($q$organizer_fee$q$, $q$organizer$q$, $q$platform$q$, organizer_fee_cents)) v (kind, f, t, cents)),
     logged AS (INSERT INTO ticketing.order_events (order_id, at, event, from_state, to_state, source, detail)
       SELECT order_id, at, $q$succeeded$q$, $q$awaiting_payment$q$, $q$paid$q$, event_id, jsonb_build_object($q$payment_intent$q$, payment_intent_id, $q$amount_received$q$, total_cents) FROM h),
     converted AS (UPDATE ticketing.ticket_holds t SET status = $q$converted$q$, ended_at = at FROM h WHERE t.reservation_id = h.reservation_id),

@@ -27,7 +27,7 @@ GRANT USAGE ON SEQUENCE bench.next_hook TO dvnt_ticketing_owner;
 -- What Stripe sends of each: an event with the members of a PaymentIntent that a webhook has, about 2.5 kB.
 CREATE FUNCTION bench.make_hooks() RETURNS void LANGUAGE sql SET search_path = test, public AS $$
   CREATE TABLE bench.hook AS
-  SELECT row_number() OVER (ORDER BY md5(order_id::text)) AS n, order_id, reservation_id, user_id, payment_intent_id, total_cents, 'evt_' || md5(order_id::text) AS event_id,
+  SELECT row_number() OVER (ORDER BY md5(order_id::text)) AS n, order_id, reservation_id, user_id, payment_intent_id, total_cents, buyer_fee_cents, organizer_fee_cents, payee_account, 'evt_' || md5(order_id::text) AS event_id,
          payload, test.stripe_signature(payload) AS signature
   FROM ticketing.orders o, LATERAL (
     SELECT convert_to(jsonb_pretty(jsonb_build_object('id', 'evt_' || md5(order_id::text), 'object', 'event', 'type', 'payment_intent.succeeded', 'livemode', false,
@@ -57,6 +57,11 @@ BEGIN
   VALUES (h.event_id, 'payment_intent.succeeded', h.payment_intent_id, false, '2026-10-28.endive', convert_from(h.payload, 'UTF8'), 'applied', h.order_id, now, now);
   UPDATE ticketing.orders SET state = 'paid', updated_at = now, paid_at = now WHERE order_id = h.order_id;
   UPDATE ticketing.order_payments SET state = 'succeeded', updated_at = now WHERE object_id = h.payment_intent_id;
+  INSERT INTO ticketing.ledger (kind, source, from_account, to_account, amount_cents, currency, event_id, order_id, payee_account, at)
+  VALUES ('charge', h.payment_intent_id, 'buyer', 'platform', h.total_cents, 'usd', 1, h.order_id, h.payee_account, now),
+         ('transfer', h.payment_intent_id, 'platform', 'organizer', h.total_cents, 'usd', 1, h.order_id, h.payee_account, now),
+         ('buyer_fee', h.payment_intent_id, 'organizer', 'platform', h.buyer_fee_cents, 'usd', 1, h.order_id, h.payee_account, now),
+         ('organizer_fee', h.payment_intent_id, 'organizer', 'platform', h.organizer_fee_cents, 'usd', 1, h.order_id, h.payee_account, now);
   INSERT INTO ticketing.order_events (order_id, at, event, from_state, to_state, source, detail)
   VALUES (h.order_id, now, 'succeeded', 'awaiting_payment', 'paid', h.event_id, jsonb_build_object('payment_intent', h.payment_intent_id, 'amount_received', h.total_cents));
   UPDATE ticketing.ticket_holds SET status = 'converted', ended_at = now WHERE reservation_id = h.reservation_id;

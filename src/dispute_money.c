@@ -27,8 +27,8 @@ KEPT_PLAN(left_by_ledger,
 		  UUIDOID, TEXTOID);
 /* Besides what the ledger has: what other disputes have cost, and refunds that are under way. */
 KEPT_PLAN(claimed_by_others,
-		  "SELECT coalesce((SELECT sum(amount_cents) FROM ticketing.disputes WHERE order_id = $1 AND payment_intent_id = $2 AND dispute_id <> $3 AND phase = 'lost'), 0)::bigint "
-		  "  + coalesce((SELECT sum(amount_cents) FROM ticketing.refunds WHERE order_id = $1 AND payment_intent_id = $2 AND state IN ('requested', 'pending')), 0)::bigint",
+		  "SELECT coalesce((SELECT sum(amount_cents) FROM ticketing.disputes WHERE order_id = $1 AND payment_intent_id = $2 AND dispute_id <> $3 AND phase = 'lost'), 0)::bigint, "
+		  "  coalesce((SELECT sum(amount_cents) FROM ticketing.refunds WHERE order_id = $1 AND payment_intent_id = $2 AND state IN ('requested', 'pending')), 0)::bigint",
 		  UUIDOID, TEXTOID, TEXTOID);
 KEPT_PLAN(note_reversal_request,
 		  "UPDATE ticketing.disputes SET reversal_request_id = $2 WHERE dispute_id = $1", TEXTOID, UUIDOID);
@@ -66,17 +66,25 @@ read_left(const LockedOrder *order, const char *payment_intent_id)
 	return (Left) {DatumGetInt64(row_datum(0, 1)), DatumGetInt64(row_datum(0, 2)), DatumGetInt64(row_datum(0, 3)), DatumGetInt64(row_datum(0, 4))};
 }
 
-/* What is left of the disputed payment after refunds, those under way as well, and what other disputes have cost. */
+/*
+ * What is left of the disputed payment after refunds, those under way as well,
+ * and what other disputes have cost. Of refunds that were made at Stripe the
+ * charge may tell before their own news come.
+ */
 int64
 left_of_payment(const LockedOrder *order, const Dispute *dispute)
 {
 	Datum		values[3] = {UUIDPGetDatum(&order->order_id), CStringGetTextDatum(dispute->payment_intent_id), CStringGetTextDatum(dispute->id)};
 
-	int64		claimed;
+	int64		lost;
+	int64		under_way;
+	int64		left;
 
 	run_latest(&claimed_by_others, values, NULL);
-	claimed = DatumGetInt64(row_datum(0, 1));
-	return read_left(order, dispute->payment_intent_id).payment - claimed;
+	lost = DatumGetInt64(row_datum(0, 1));
+	under_way = DatumGetInt64(row_datum(0, 2));
+	left = read_left(order, dispute->payment_intent_id).payment - under_way;
+	return Min(left, dispute->charge_left_cents) - lost;
 }
 
 /* Books one movement of the platform's balance: a payment taken or brought, and the bank's price for it. */

@@ -140,6 +140,8 @@ static bool
 read_dispute(Jsonb *object, Dispute *dispute)
 {
 	int64		created;
+	int64		charged;
+	int64		refunded;
 
 	memset(dispute, 0, sizeof(Dispute));
 	dispute->object = object;
@@ -154,6 +156,9 @@ read_dispute(Jsonb *object, Dispute *dispute)
 		!json_int_at(object, JSON_PATH("amount"), &dispute->amount_cents) || dispute->amount_cents < 0 || dispute->amount_cents > PG_INT32_MAX ||
 		!json_int_at(object, JSON_PATH("created"), &created))
 		return false;
+	dispute->charge_left_cents = PG_INT64_MAX;
+	if (json_int_at(object, JSON_PATH("charge", "amount"), &charged) && json_int_at(object, JSON_PATH("charge", "amount_refunded"), &refunded))
+		dispute->charge_left_cents = charged - refunded;
 	dispute->created_at = time_t_to_timestamptz((pg_time_t) created);
 	dispute->unknown_status = true;
 	for (size_t i = 0; i < lengthof(statuses); i++)

@@ -27,6 +27,7 @@ typedef struct Dispute
 	char	   *charge_id;
 	char	   *transfer_id;	/* NULL: not told */
 	int64		amount_cents;
+	int64		charge_left_cents;	/* not refunded of the charge, as it says itself */
 	char	   *currency;
 	char	   *reason;
 	char	   *status;

@@ -523,7 +523,7 @@ extern void ledger_book_charge(const LockedOrder *order, const char *payment_int
 
 /*-- settlement_match.c --*/
 
-extern void match_balance_transactions(Datum ids, TimestampTz now);
+extern void match_balance_transactions(Datum ids, bool all_listed, TimestampTz now);
 extern void judge_settlement(TimestampTz now);
 
 /*-- refunds.c --*/

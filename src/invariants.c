@@ -108,13 +108,18 @@ static KeptPlan checks[] = {
 		  "WHERE r.amount_cents > t.amount OR r.buyer_fee_cents > t.buyer_fee OR r.organizer_fee_cents > t.organizer_fee"),
 	CHECK("refunded_ticket_ended", "'tickets/' || t.id", "format('%s, but given back by refund %s', t.status, r.refund_id)",
 		  "FROM ticketing.refunds r JOIN ticketing.refund_tickets k ON k.refund_id = r.refund_id AND NOT k.failed JOIN public.tickets t ON t.id = k.ticket_id WHERE r.state = 'succeeded' AND t.status IN ('active', 'scanned')"),
+	/* one of a part that was lost leaves the tickets to a person: the order is disputed until he decides */
 	CHECK("dispute_of_order", "'orders/' || o.order_id", "format('dispute %s, none is', o.dispute)",
 		  "FROM ticketing.orders o WHERE o.dispute IS NOT NULL AND NOT EXISTS (SELECT FROM ticketing.disputes d WHERE d.order_id = o.order_id AND (d.phase = o.dispute OR (d.phase = 'lost' AND d.amount_cents < o.total_cents)))"),
 	CHECK("disputed_ticket_suspended", "'tickets/' || t.id", "format('%s, but disputed by %s, which is %s', t.status, d.dispute_id, d.phase)",
 		  "FROM ticketing.disputes d JOIN ticketing.dispute_tickets k USING (dispute_id) JOIN public.tickets t ON t.id = k.ticket_id JOIN ticketing.orders o ON o.order_id = d.order_id "
-		  "WHERE d.phase IN ('open', 'lost') AND d.phase = o.dispute AND t.status IN ('active', 'scanned')"),
+		  "WHERE (d.phase = 'open' OR (d.phase = 'lost' AND coalesce(o.dispute, 'lost') = 'lost')) AND t.status IN ('active', 'scanned')"),
 	CHECK("payout_divided", "'payouts/' || e.payout_id", "format('%s of events, %s paid out', e.amount, coalesce(p.amount_cents::text, 'nothing'))",
 		  "FROM (SELECT payout_id, sum(amount_cents) AS amount FROM ticketing.payout_events GROUP BY 1) e LEFT JOIN ticketing.payouts p USING (payout_id) WHERE e.amount > greatest(coalesce(p.amount_cents, 0), 0)"),
+	/* the outbox */
+	CHECK("request_can_run", "'stripe_requests/' || r.id", "format('%s waits for %s, which is %s', r.kind, r.waits_for, coalesce(w.state, 'gone'))",
+		  "FROM ticketing.stripe_requests r LEFT JOIN ticketing.stripe_requests w ON w.id = r.waits_for "
+		  "WHERE r.state = 'ready' AND r.waits_for IS NOT NULL AND r.run_at = 'infinity' AND (w.id IS NULL OR w.state IN ('done', 'failed'))"),
 	/* doors */
 	CHECK("suspended_seat", "'suspended_tickets/' || s.ticket_id", "format('ticket %s, hold %s', coalesce(t.status, 'gone'), coalesce(h.status, 'gone'))",
 		  "FROM ticketing.suspended_tickets s LEFT JOIN public.tickets t ON t.id = s.ticket_id LEFT JOIN ticketing.ticket_holds h ON h.id = s.hold_id "

@@ -38,7 +38,7 @@ KEPT_PLAN(accounts_to_list,
 		  "  WHERE c.account IS NULL AND (a.account = 'platform' OR l.payee_account = a.account)) f ON true "
 		  "ORDER BY a.account <> 'platform', a.account");
 KEPT_PLAN(begin_listing,
-		  "INSERT INTO ticketing.settlement_cursors AS c (account, since, until, request_id, pages, updated_at) VALUES ($1, $2, $3, $4, 0, $3) "
+		  "INSERT INTO ticketing.settlement_cursors AS c (account, since, judged, until, request_id, pages, updated_at) VALUES ($1, $2, $2, $3, $4, 0, $3) "
 		  "ON CONFLICT (account) DO UPDATE SET until = excluded.until, request_id = excluded.request_id, pages = 0, updated_at = excluded.updated_at",
 		  TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, UUIDOID);
 KEPT_PLAN(listing_of_request,
@@ -236,7 +236,7 @@ balance_page_answered(const StripeAnswer *call)
 	}
 	ids = datumCopy(row_datum(0, 1), false, -1);
 	last_id = row_text(0, 2);
-	match_balance_transactions(ids, call->now);
+	match_balance_transactions(ids, false, call->now);
 	if (json_bool_at(call->answer, JSON_PATH("has_more"), &has_more) && has_more)
 		ask_further(&page, last_id, call->now);
 	else

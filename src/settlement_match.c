@@ -5,7 +5,8 @@
  *		Stripe's own figures, and what nobody can explain.
  *
  * Reads and writes ticketing.balance_transactions and ledger, writes findings;
- * reads orders, order_payments, refunds, refund_tickets and disputes. The
+ * reads orders, order_payments, refunds, refund_tickets and disputes; moves
+ * settlement_cursors.judged. The
  * caller holds the settlement's lock; orders are not locked: what is booked
  * here has a source that nobody else books, or is booked once by whoever comes
  * first.
@@ -88,14 +89,19 @@ KEPT_PLAN(name_source,
 KEPT_PLAN(fee_refunds_unnamed,
 		  "SELECT id FROM ticketing.balance_transactions WHERE id = ANY ($1) AND account = 'platform' AND type = 'application_fee_refund' AND ledger_source IS NULL AND payment_intent_id IS NOT NULL AND NOT settled ORDER BY created, id",
 		  TEXTARRAYOID);
-/* Stripe does not say which refund has given a fee back: the one of the same payment and moment, which no other fee has taken. */
+/*
+ * Stripe does not say which refund has given a fee back: the one of the same
+ * payment and moment which no other fee has taken; of several, the one whose
+ * organizer was given as much.
+ */
 KEPT_PLAN(name_fee_refund,
 		  "UPDATE ticketing.balance_transactions b SET ledger_source = (SELECT c.ledger_source FROM ticketing.balance_transactions c "
 		  "  LEFT JOIN LATERAL (SELECT sum(l.amount_cents) AS cents FROM ticketing.ledger l WHERE l.source = c.ledger_source AND l.kind IN ('buyer_fee_refund', 'organizer_fee_refund')) l ON true "
 		  "  WHERE c.account = 'platform' AND c.payment_intent_id = b.payment_intent_id AND c.type IN ('transfer_refund', 'refund', 'payment_refund') AND c.ledger_source IS NOT NULL "
 		  "    AND abs(extract(epoch FROM c.created - b.created)) <= 60 "
 		  "    AND NOT EXISTS (SELECT FROM ticketing.balance_transactions f WHERE f.ledger_source = c.ledger_source AND f.account = 'platform' AND f.type = 'application_fee_refund') "
-		  "  ORDER BY abs(extract(epoch FROM c.created - b.created)), abs(coalesce(l.cents, 0) + b.amount_cents), c.type = 'transfer_refund' DESC, c.id LIMIT 1) "
+		  "  ORDER BY EXISTS (SELECT FROM ticketing.balance_transactions p WHERE p.payment_intent_id = b.payment_intent_id AND p.account <> 'platform' AND p.type = 'payment_refund' "
+		  "      AND p.cause = c.source AND p.fee_cents = b.amount_cents) DESC, abs(extract(epoch FROM c.created - b.created)), abs(coalesce(l.cents, 0) + b.amount_cents), c.type = 'transfer_refund' DESC, c.id LIMIT 1) "
 		  "WHERE b.id = $1",
 		  TEXTOID);
 /* What is in the ledger once is settled by one alone: Stripe may have done something twice. */
@@ -158,17 +164,18 @@ KEPT_PLAN(find_unexplained,
 		  "  AND (r.stripe_refund_id = c.about OR (r.payment_intent_id = c.payment_intent_id AND c.type IN ('application_fee_refund', 'payment_refund'))))) "
 		  "ON CONFLICT (kind, entity) WHERE resolved_at IS NULL DO UPDATE SET detail = excluded.detail",
 		  TIMESTAMPTZOID);
-/* An account that has not been listed up to then says nothing. */
+/* Of bookings that were not looked at before; an account that has not been listed up to then says nothing. */
 KEPT_PLAN(find_missing,
 		  "INSERT INTO ticketing.findings (kind, entity, detail, found_at) "
 		  "SELECT 'settlement_missing', 'ledger/' || m.account || '/' || m.source, jsonb_strip_nulls(jsonb_build_object('account', m.account, 'source', m.source, 'kinds', m.kinds, 'ledger_cents', m.cents, "
 		  "    'currency', m.currency, 'order_id', m.order_id, 'booked', m.at)), $1 "
 		  "FROM (SELECT l.account, l.source, l.currency, l.order_id, array_agg(l.kind ORDER BY l.kind) AS kinds, sum(l.cents) AS cents, max(l.at) AS at "
-		  "      FROM ticketing.account_lines l JOIN ticketing.settlement_cursors c ON c.account = l.account AND l.at < c.since - " MISSING_AFTER " "
-		  "      WHERE l.settled_at IS NULL AND NOT EXISTS (SELECT FROM ticketing.balance_transactions b WHERE b.account = l.account AND b.ledger_source = l.source AND NOT b.settled) "
+		  "      FROM ticketing.account_lines l JOIN ticketing.settlement_cursors c ON c.account = l.account AND l.at >= c.judged AND l.at < c.since - " MISSING_AFTER " "
+		  "      WHERE l.at >= (SELECT min(judged) FROM ticketing.settlement_cursors) AND l.settled_at IS NULL AND NOT EXISTS (SELECT FROM ticketing.balance_transactions b WHERE b.account = l.account AND b.ledger_source = l.source AND NOT b.settled) "
 		  "      GROUP BY l.account, l.source, l.currency, l.order_id) m "
 		  "ON CONFLICT (kind, entity) WHERE resolved_at IS NULL DO UPDATE SET detail = excluded.detail",
 		  TIMESTAMPTZOID);
+KEPT_PLAN(note_judged, "UPDATE ticketing.settlement_cursors SET judged = since - " MISSING_AFTER " WHERE judged < since - " MISSING_AFTER);
 KEPT_PLAN(resolve_explained,
 		  "UPDATE ticketing.findings f SET resolved_at = $1, resolution = 'the ledger and Stripe agree' "
 		  "WHERE f.resolved_at IS NULL AND ((f.kind IN ('settlement_unknown', 'settlement_differs') AND EXISTS (SELECT FROM ticketing.balance_transactions b WHERE f.entity = 'balance_transactions/' || b.id "
@@ -262,15 +269,21 @@ name_fee_refunds(Datum ids)
 	}
 }
 
-/* Finds what these balance transactions are in the ledger. Those whose figure it has are settled; Stripe's fee is booked, and cents that are divided otherwise. */
+/*
+ * Finds what these balance transactions are in the ledger. Those whose figure
+ * it has are settled; Stripe's fee is booked, and cents that are divided
+ * otherwise: those when all accounts have been listed, whose organizers' sides
+ * tell refunds of one moment apart.
+ */
 void
-match_balance_transactions(Datum ids, TimestampTz now)
+match_balance_transactions(Datum ids, bool all_listed, TimestampTz now)
 {
 	for (int i = 0; i < CHAIN_LENGTH && run_latest(&follow_chain, &ids, NULL) > 0; i++)
 		;
 	/* the platform's first, which organizers' follow from */
 	run_latest(&name_source, &ids, NULL);
-	name_fee_refunds(ids);
+	if (all_listed)
+		name_fee_refunds(ids);
 	run_latest(&name_source, &ids, NULL);
 	book_rounding(ids, now);
 	run_latest(&settle_equal, &ids, NULL);
@@ -414,7 +427,7 @@ static void
 match_open(TimestampTz now)
 {
 	if (run_latest(&all_open, NULL, NULL) > 0 && !row_is_null(0, 1))
-		match_balance_transactions(PointerGetDatum(DatumGetArrayTypePCopy(row_datum(0, 1))), now);
+		match_balance_transactions(PointerGetDatum(DatumGetArrayTypePCopy(row_datum(0, 1))), true, now);
 }
 
 /*
@@ -432,5 +445,6 @@ judge_settlement(TimestampTz now)
 	match_open(now);
 	run_latest(&find_unexplained, &at, NULL);
 	run_latest(&find_missing, &at, NULL);
+	run_latest(&note_judged, NULL, NULL);
 	run_latest(&resolve_explained, &at, NULL);
 }

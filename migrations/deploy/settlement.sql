@@ -47,6 +47,7 @@ CREATE INDEX IF NOT EXISTS balance_transactions_open ON ticketing.balance_transa
 CREATE TABLE IF NOT EXISTS ticketing.settlement_cursors (
   account    text PRIMARY KEY,
   since      timestamptz NOT NULL,
+  judged     timestamptz NOT NULL,
   until      timestamptz,
   request_id uuid,
   pages      integer NOT NULL DEFAULT 0,
@@ -55,6 +56,7 @@ CREATE TABLE IF NOT EXISTS ticketing.settlement_cursors (
 COMMENT ON TABLE ticketing.settlement_cursors IS 'How far each account''s balance transactions have been listed.';
 COMMENT ON COLUMN ticketing.settlement_cursors.account IS 'The organizer''s Stripe account, or platform.';
 COMMENT ON COLUMN ticketing.settlement_cursors.since IS 'All from before are here.';
+COMMENT ON COLUMN ticketing.settlement_cursors.judged IS 'Bookings from before have been looked for at Stripe.';
 COMMENT ON COLUMN ticketing.settlement_cursors.until IS 'Up to when they are being listed; NULL: they are not.';
 COMMENT ON COLUMN ticketing.settlement_cursors.request_id IS 'The request for the page that is awaited.';
 COMMENT ON COLUMN ticketing.settlement_cursors.pages IS 'How many pages the last listing had.';

@@ -8,6 +8,7 @@ import { moveDispute, openDispute } from '../stripe/resources/disputes.mjs';
 import { decline, pay } from '../stripe/resources/payment_states.mjs';
 import { letRefunds, refund, settleRefund } from '../stripe/resources/refunds.mjs';
 import { createApp } from '../stripe/stripe.mjs';
+import { describeSums } from '../stripe/sums.mjs';
 import { Courier } from './courier.mjs';
 import { planOf, randomOf, shuffled } from './plans.mjs';
 
@@ -170,6 +171,8 @@ function askAboutStrangers() {
 }
 
 async function keepUp(pool) {
+  // what was asked for goes out though no event tells of it
+  await courier.settle();
   for (let events; (events = [...pool.events.splice(0), ...courier.newEvents()]).length > 0; ) {
     pool.old.push(...events);
     await courier.deliver(events);
@@ -235,6 +238,28 @@ async function compare(first, second) {
   say(Object.entries(tally).sort().map(([name, count]) => `${name} ${count}`).join(', '));
 }
 
+// Stripe is asked what it has booked: at once what we know is what it has, and two hours later what we were not told of is booked, too.
+async function checkSettlement() {
+  const settled = async () => {
+    await courier.session.query('SELECT ticketing.enqueue_settlement()');
+    await courier.settle();
+    return courier.rows('SELECT * FROM ticketing.settlement_report()');
+  };
+  const early = await settled();
+  none('what ledger and Stripe do not share explains their difference', early.filter((row) => row.difference_cents !== row.only_in_ledger_cents - row.only_at_stripe_cents));
+  none('nothing that we have booked is missing at Stripe', await courier.rows("SELECT * FROM ticketing.account_lines WHERE settled_at IS NULL"));
+  await courier.session.query('SET dvnt_ticketing.test_clock_offset = 7200000');
+  const late = await settled();
+  await courier.session.query('RESET dvnt_ticketing.test_clock_offset');
+  none('the ledger is Stripe, to the cent', late.filter((row) => row.difference_cents !== 0 || row.only_at_stripe !== 0 || row.only_in_ledger !== 0));
+  const { platform, accounts } = describeSums(app);
+  none('by its own sums', late.filter(({ account, ledger_cents: ledger }) => accounts[account === 'platform' ? platform : account].usd.balance !== ledger));
+  none('without a finding but of what Stripe alone knew', await courier.rows("SELECT kind, entity, detail FROM ticketing.findings WHERE kind LIKE 'settlement%' AND kind <> 'settlement_booked' AND resolved_at IS NULL"));
+  const booked = await courier.rows("SELECT detail ->> 'type' AS type, count(*) AS n FROM ticketing.findings WHERE kind = 'settlement_booked' GROUP BY 1 ORDER BY 1");
+  say(`settled: ${(await courier.rows('SELECT count(*) AS n FROM ticketing.balance_transactions'))[0].n} balance transactions of ${late.length} accounts; booked from Stripe's figures: ${booked.map(({ type, n }) => `${type} ${n}`).join(', ') || 'nothing'}`);
+  none('and check_invariants still finds nothing', await courier.rows('SELECT * FROM ticketing.check_invariants()'));
+}
+
 async function checkMoney() {
   none('every call is done', await courier.rows("SELECT id, kind, state, error, apply_error FROM ticketing.stripe_requests WHERE state NOT IN ('done', 'failed') OR NOT applied"));
   none('no event is left', await courier.rows("SELECT stripe_event_id, type, reason FROM ticketing.stripe_inbox WHERE state = 'parked'"));
@@ -256,5 +281,6 @@ async function checkMoney() {
     SELECT o.order_id, o.state FROM ticketing.orders o WHERE o.state IN ('paid', 'partially_refunded')
     AND (SELECT count(*) FROM ticketing.order_tickets k WHERE k.order_id = o.order_id) <> (SELECT sum(quantity) FROM ticketing.order_items i WHERE i.order_id = o.order_id)`));
   none('check_invariants finds nothing', await courier.rows('SELECT * FROM ticketing.check_invariants()'));
+  await checkSettlement();
   ok('refunds, failures, disputes and duplicates were among them', ['refund', 'settle', 'fail', 'dashboard', 'dispute', 'decide', 'duplicate', 'late', 'decline'].every((kind) => counts[kind] > 0), JSON.stringify(counts));
 }

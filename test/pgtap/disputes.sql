@@ -1,6 +1,6 @@
 -- Disputes: tickets suspended, restored as they were, or void; what the bank takes and brings, and the organizer's part of it.
 \ir support/setup.sql
-SELECT plan(136);
+SELECT plan(137);
 
 CREATE TEMP TABLE shop AS SELECT make_event(make_host('disputes')) AS event;
 SELECT ticketing.relay_start('acct_platform', false, '') \g /dev/null
@@ -284,6 +284,8 @@ SELECT is(carry('create_reversal', 200, '{"id": "trr_part", "object": "transfer_
 SELECT is_empty('SELECT broken_invariants()', 'a part: all is well');
 SELECT is(hear(dispute(id, 'won', taken(id, 2663), '{"amount": 2663}')) || ': ' || stands(id), 'applied fetched, done: paid: active active', 'won after all, they come back') FROM part;
 
+CREATE TEMP TABLE at_stripe AS SELECT paid_order('dashboard') AS id;
+SELECT is(hear(dispute(id, 'lost', taken(id, 5315), jsonb_build_object('amount', 5315, 'charge', jsonb_build_object('id', 'ch_dashboard', 'transfer', 'tr_dashboard', 'amount', 5325, 'amount_refunded', 10))), 'closed') || ': ' || stands(id), 'applied fetched, done: refunded: void void', 'what was given back at Stripe before, of which we have not heard yet, the charge tells: it is all that was left') FROM at_stripe;
 CREATE TEMP TABLE decided AS SELECT paid_order('decided') AS id;
 SELECT hear(dispute(id, 'lost', taken(id, 2663), '{"amount": 2663}'), 'closed') FROM decided \g /dev/null
 SELECT ticketing.void_ticket(ticket(id, 1), 'disputes', 'it was about this one') FROM decided \g /dev/null

@@ -42,6 +42,8 @@ function collect(stream, done) {
     if (size <= LARGEST_BODY) chunks.push(chunk);
   });
   stream.on('end', () => {
+    // The client has left before its request was whole: Node ends the stream all the same.
+    if (stream.aborted || stream.complete === false) return;
     if (size > LARGEST_BODY) done(null);
     else if (chunks.length === 1) done(chunks[0].toString());
     else done(chunks.length === 0 ? '' : Buffer.concat(chunks).toString());
