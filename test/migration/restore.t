@@ -29,7 +29,7 @@ elsewhere() {
 in_the_other_cluster() {
   psql -Xq -v ON_ERROR_STOP=1 -o /dev/null -d postgres -f "$1/roles.sql" && pg_restore --exit-on-error -d dvnt "$1/dvnt.dump" && verify dvnt &&
     is "$(sample_findings dvnt)" "$SAMPLE_FINDINGS" && is "$(sums dvnt ticketing)" "$(<"$1/sums")" && is "$(rights dvnt)" "$(<"$1/rights")" && day_goes_on dvnt first &&
-    is "$(value dvnt 'SELECT count(*) FROM cron.job WHERE active')" 4
+    is "$(value dvnt 'SELECT count(*) FROM cron.job WHERE active')" 10
 }
 if [[ ${2-} == elsewhere ]]; then
   in_the_other_cluster "$3"
@@ -59,7 +59,7 @@ ok 'which verify says' refused 'verify/access.sql' verify_scripts ownerless
 
 # The database of the jobs.
 ok 'restored into one that has pg_cron' bash -o pipefail -c 'pg_dump live | psql -Xq -v ON_ERROR_STOP=1 -o /dev/null -d dvnt -f -'
-ok 'verify misses the jobs' refused '0 pg_cron jobs of dvnt_ticketing, not 4' verify_scripts dvnt
+ok 'verify misses the jobs' refused '0 pg_cron jobs of dvnt_ticketing, not 10' verify_scripts dvnt
 ok 'they are made by their script' scripts dvnt deploy jobs
 ok 'verifies' verify_scripts dvnt
 sums dvnt ticketing >"$work/sums"
