@@ -20,9 +20,9 @@
 #define STRIPE_ID_MAX_BYTES 255
 
 KEPT_PLAN(insert_request,
-		  "INSERT INTO ticketing.stripe_requests (kind, lane, method, path, params, customer_of, api_version, waits_for, order_id, event_id, user_id, run_at, created_at, runnable, endpoint, account_of) "
-		  "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, CASE WHEN $13 THEN $12 ELSE 'infinity' END, $12, $13, $14, $15) ON CONFLICT DO NOTHING RETURNING id",
-		  TEXTOID, INT2OID, TEXTOID, TEXTOID, JSONBOID, TEXTOID, TEXTOID, UUIDOID, UUIDOID, INT4OID, TEXTOID, TIMESTAMPTZOID, BOOLOID, TEXTOID, TEXTOID);
+		  "INSERT INTO ticketing.stripe_requests (kind, lane, method, path, params, customer_of, api_version, waits_for, order_id, event_id, user_id, run_at, created_at, runnable, endpoint, account_of, stripe_account) "
+		  "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, CASE WHEN $13 THEN $12 ELSE 'infinity' END, $12, $13, $14, $15, $16) ON CONFLICT DO NOTHING RETURNING id",
+		  TEXTOID, INT2OID, TEXTOID, TEXTOID, JSONBOID, TEXTOID, TEXTOID, UUIDOID, UUIDOID, INT4OID, TEXTOID, TIMESTAMPTZOID, BOOLOID, TEXTOID, TEXTOID, TEXTOID);
 KEPT_PLAN(lock_awaited,
 		  "SELECT state FROM ticketing.stripe_requests WHERE id = $1 FOR SHARE", UUIDOID);
 
@@ -92,8 +92,8 @@ must_wait(const pg_uuid_t *other)
 pg_uuid_t *
 enqueue_stripe_request(const NewStripeRequest *request, TimestampTz now)
 {
-	char		nulls[16] = "               ";
-	Datum		values[15];
+	char		nulls[17] = "                ";
+	Datum		values[16];
 	pg_uuid_t  *id;
 
 	values[0] = CStringGetTextDatum(request->kind);
@@ -116,6 +116,7 @@ enqueue_stripe_request(const NewStripeRequest *request, TimestampTz now)
 	values[12] = BoolGetDatum(!must_wait(request->waits_for));
 	values[13] = CStringGetTextDatum(endpoint_of(request->method, request->path));
 	values[14] = text_or_null(request->account_of, &nulls[14]);
+	values[15] = text_or_null(request->stripe_account, &nulls[15]);
 	if (run_latest(&insert_request, values, nulls) == 0)
 		return NULL;
 	id = DatumGetUUIDP(uuid_copy(row_datum(0, 1)));
