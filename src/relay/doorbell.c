@@ -59,6 +59,7 @@ static msec_t look_at;
 static msec_t looked_at;
 static msec_t linger_until;
 static msec_t interval = LOOK_INTERVAL;
+static bool appointed;			/* the next look is at a time that the last one was told */
 
 /* Told whether the lock is ours; the claim's result follows. */
 static void
@@ -103,8 +104,9 @@ look(int room, bool try_lock)
 		database_send(STATEMENT_LOCK, NULL, lock_done, NULL);
 	looking = true;
 	looked_at = clock_now();
+	/* a look for the sake of safety alone that finds nothing need not ask when to look again */
+	outbox_claim(room, asleep && !rung && !appointed);
 	rung = false;
-	outbox_claim(room);
 }
 
 /* When a claim may be made: a busy relay lets some slots become free, for its claims are not for a row or two. */
@@ -178,7 +180,8 @@ doorbell_claimed(int rows, int wanted, msec_t for_tokens, msec_t for_time)
 		if (trying && interval < LOOK_INTERVAL_MOST)
 			interval += LOOK_INTERVAL;
 	}
-	if (pause != NEVER && now + pause < look_at)
+	appointed = pause != NEVER && now + pause < look_at;
+	if (appointed)
 		look_at = now + pause;
 }
 
@@ -191,6 +194,7 @@ doorbell_reset(void)
 	rung = false;
 	looking = false;
 	found_nothing = false;
+	appointed = false;
 	look_at = 0;
 	linger_until = 0;
 	interval = LOOK_INTERVAL;

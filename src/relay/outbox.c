@@ -26,6 +26,7 @@
 
 static int	wanted;				/* rows that the claim under way may return */
 static int	claimed;			/* and those that it did */
+static bool idly;				/* nothing is expected of it */
 static int	doubtful;			/* answers being stored that may stop the relay */
 
 /* Answers being stored together. */
@@ -294,6 +295,8 @@ send_row(const PGresult *rows, int row)
 	calls_send(call);
 }
 
+static void pause_done(PGresult *result, Call *call);
+
 /* Told the claimed rows. */
 static void
 claim_done(PGresult *result, Call *call)
@@ -320,6 +323,12 @@ claim_done(PGresult *result, Call *call)
 	for (int i = 0; i < rows; i++)
 		send_row(result, i);
 	claimed = rows;
+	if (!idly)
+		return;
+	if (rows > 0)
+		database_send(STATEMENT_PAUSE, NULL, pause_done, NULL);
+	else
+		doorbell_claimed(0, wanted, NEVER, NEVER);
 }
 
 /* A number of milliseconds, or NEVER. */
@@ -346,9 +355,9 @@ pause_done(PGresult *result, Call *call)
 	doorbell_claimed(claimed, wanted, read_pause(result, 0), read_pause(result, 1));
 }
 
-/* Claim up to so many rows. */
+/* Claim up to so many rows. idle: none are expected, and only if there are some it is asked when there may be more. */
 void
-outbox_claim(int rows)
+outbox_claim(int rows, bool idle)
 {
 	char		count[16];
 	char		lease[32];
@@ -358,8 +367,10 @@ outbox_claim(int rows)
 	snprintf(lease, sizeof(lease), "%d seconds", config.lease);
 	wanted = rows;
 	claimed = 0;
+	idly = idle;
 	database_send(STATEMENT_CLAIM, parameters, claim_done, NULL);
-	database_send(STATEMENT_PAUSE, NULL, pause_done, NULL);
+	if (!idle)
+		database_send(STATEMENT_PAUSE, NULL, pause_done, NULL);
 }
 
 /* Whether so many answers may be sent to be stored together: one batch at any time, another one if it is worth it. */

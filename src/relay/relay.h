@@ -251,7 +251,7 @@ extern void relay_leave(int status);
 extern bool relay_draining(void);
 
 /* outbox.c */
-extern void outbox_claim(int rows);
+extern void outbox_claim(int rows, bool idle);
 extern void outbox_work(msec_t now);
 extern bool outbox_in_doubt(void);
 extern msec_t outbox_due(void);
