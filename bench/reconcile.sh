@@ -6,7 +6,7 @@ reconcile_lines="SELECT count(*) FROM ticketing.reconcile_orders()"
 
 run_reconcile() {
   local rounds seconds orders events segment before
-  rounds=$(full_or_quick 3 1)
+  rounds=$(full_or_quick 5 1)
   seconds=$(full_or_quick 5 0.5)
   orders=$(full_or_quick 1000000 200010)
   events=$(full_or_quick 4000 400)
@@ -59,7 +59,7 @@ hold_turn() {
 }
 
 hold_beside() {
-  for segment in 1 2; do
+  for segment in 1 2 3; do
     hold_turn
     record "$1" rate "$turn_rate"
   done
