@@ -42,6 +42,8 @@ KEPT_PLAN(reversed_before,
 		  "OR EXISTS (SELECT FROM ticketing.refunds f JOIN ticketing.ledger l ON l.source = f.refund_id::text AND l.kind = 'reversal' "
 		  "  WHERE f.order_id = $2 AND f.payment_intent_id = $3 AND f.state = 'failed' AND NOT EXISTS (SELECT FROM ticketing.refund_tickets t WHERE t.refund_id IN (f.refund_id, $1)))",
 		  UUIDOID, UUIDOID, TEXTOID);
+KEPT_PLAN(refund_of_order,
+		  "SELECT FROM ticketing.refunds WHERE order_id = $1 LIMIT 1", UUIDOID);
 /* What was given back of an order, what is on its way, whether tickets are left, and whether a refund has failed and nobody has decided. */
 KEPT_PLAN(refund_figures,
 		  "SELECT coalesce(sum(r.amount_cents) FILTER (WHERE r.state = 'succeeded'), 0), "
@@ -331,6 +333,9 @@ refunds_before_payment(LockedOrder *order, const char *source, TimestampTz now)
 	Datum		ticket_ids;
 	bool		all;
 
+	/* nearly always there is none */
+	if (run_latest(&refund_of_order, &id, NULL) == 0)
+		return;
 	run_latest(&refund_figures, &id, NULL);
 	if (DatumGetInt64(row_datum(0, 3)) == 0)
 		return;
