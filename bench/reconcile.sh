@@ -10,7 +10,7 @@ run_reconcile() {
   seconds=$(full_or_quick 5 0.5)
   orders=$(full_or_quick 1000000 200010)
   events=$(full_or_quick 4000 400)
-  clients=8
+  clients=32
   fresh_database reconcile
   sql -c "SELECT bench.make_event(1, $seats)" >/dev/null
   note "reconcile: filling: $orders orders"
@@ -59,7 +59,7 @@ hold_turn() {
 }
 
 hold_beside() {
-  for segment in 1 2; do
+  for segment in 1 2 3; do
     hold_turn
     record "$1" rate "$turn_rate"
   done
@@ -78,7 +78,7 @@ planted() {
 report_reconcile() {
   bound "reconcile_orders over $(full_or_quick 1,000,000 200,010) orders beside buyers, seconds, the longest run" \
     "SELECT max(value) FROM bench.result WHERE scenario = 'reconcile' AND contender = 'beside' AND metric = 'seconds'" '<=' 60
-  bound 'hot tier, 8 clients: rate of holds beside reconcile_orders / alone' \
+  bound 'hot tier, 32 clients: rate of holds beside reconcile_orders / alone' \
     "SELECT bench.median(array_agg(ratio)) FROM (SELECT avg(value) FILTER (WHERE contender = 'beside') / avg(value) FILTER (WHERE contender = 'alone') AS ratio
      FROM bench.result WHERE scenario = 'reconcile' AND metric = 'rate' GROUP BY round) r" '>=' 0.9
   bound 'reconcile: planted faults that were not found, or found where none is' \
@@ -86,7 +86,7 @@ report_reconcile() {
      FULL JOIN (SELECT * FROM bench.result WHERE scenario = 'reconcile' AND contender = 'planted') p USING (metric)" '=' 0
   bound 'reconcile: findings after holds beside it' "SELECT sum(value) FROM bench.result WHERE scenario = 'reconcile' AND metric = 'violations'" '=' 0
 
-  printf '\n## Reconciliation\n\n`reconcile_orders` over %s orders, half of them from before the engine, with %s tickets (%s MB), alone in a hurry (`pace => 1`): %s s. Beside 8 clients who hold seats of one hot tier, at its usual pace:\n' \
+  printf '\n## Reconciliation\n\n`reconcile_orders` over %s orders, half of them from before the engine, with %s tickets (%s MB), alone in a hurry (`pace => 1`): %s s. Beside 32 clients who hold seats of one hot tier, at its usual pace:\n' \
     "$(reconcile_figure database orders)" "$(reconcile_figure database tickets)" "$(reconcile_figure database megabytes)" "$(reconcile_figure idle seconds)"
   table "SELECT round, bench.shown(max(value) FILTER (WHERE metric = 'seconds')), bench.shown(avg(value) FILTER (WHERE metric = 'rate' AND contender = 'alone')),
                 bench.shown(avg(value) FILTER (WHERE metric = 'rate' AND contender = 'beside')),

@@ -7,7 +7,7 @@ Result: payments, refunds and disputes, how many Stripe is asked about; event_pa
 Errors: 40001, 40P01: try again.
 Source: https://docs.stripe.com/api/events/list.';
 
-CREATE FUNCTION ticketing.reconcile_orders(max_findings integer DEFAULT 1000, pace double precision DEFAULT 0.15)
+CREATE FUNCTION ticketing.reconcile_orders(max_findings integer DEFAULT 1000, pace double precision DEFAULT 0.12)
 RETURNS TABLE (kind text, entity text, detail jsonb, repaired boolean, repair text)
 LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET work_mem = '64MB' SET lock_timeout = '2s' SET jit = off
 AS 'MODULE_PATHNAME', 'dvnt_reconcile_orders';

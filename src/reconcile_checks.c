@@ -89,12 +89,13 @@ KEPT_SURVEY(judge_orders,
 
 /* Tickets of payments that no order has. */
 KEPT_SURVEY(judge_payments,
-			"SELECT 'ticket_without_order', 'tickets/' || k.id, jsonb_build_object('payment', c.payment, 'event_id', k.event_id, 'ticket_type_id', k.ticket_type_id, 'user_id', k.user_id, "
+			"WITH k AS MATERIALIZED (SELECT t.*, " PAYMENT("t") " AS payment FROM public.tickets t JOIN unnest($1) c (payment) ON " PAYMENT("t") " = c.payment WHERE t.status IN ('active', 'scanned')), "
+			"known AS MATERIALIZED (SELECT p.stripe_payment_intent_id, p.stripe_checkout_session_id FROM public.orders p WHERE p.type = 'event_ticket' "
+			"  AND (p.stripe_payment_intent_id IN (SELECT k.stripe_payment_intent_id FROM k) OR p.stripe_checkout_session_id IN (SELECT k.stripe_checkout_session_id FROM k WHERE k.stripe_checkout_session_id IS NOT NULL))) "
+			"SELECT 'ticket_without_order', 'tickets/' || k.id, jsonb_build_object('payment', k.payment, 'event_id', k.event_id, 'ticket_type_id', k.ticket_type_id, 'user_id', k.user_id, "
 			"  'status', k.status, 'amount_cents', k.purchase_amount_cents)::text "
-			"FROM unnest($1) c (payment) JOIN public.tickets k ON " PAYMENT("k") " = c.payment "
-			"WHERE k.status IN ('active', 'scanned') "
-			"AND NOT EXISTS (SELECT FROM public.orders p WHERE p.type = 'event_ticket' AND p.stripe_payment_intent_id = k.stripe_payment_intent_id) "
-			"AND NOT EXISTS (SELECT FROM public.orders p WHERE p.type = 'event_ticket' AND p.stripe_checkout_session_id = k.stripe_checkout_session_id) "
+			"FROM k WHERE (k.stripe_payment_intent_id IN (SELECT stripe_payment_intent_id FROM known WHERE stripe_payment_intent_id IS NOT NULL)) IS NOT TRUE "
+			"AND (k.stripe_checkout_session_id IN (SELECT stripe_checkout_session_id FROM known WHERE stripe_checkout_session_id IS NOT NULL)) IS NOT TRUE "
 			"AND NOT EXISTS (SELECT FROM ticketing.order_tickets n WHERE n.ticket_id = k.id) ORDER BY k.id",
 			TEXTARRAYOID);
 
@@ -105,19 +106,23 @@ KEPT_SURVEY(free_orders,
 			"FROM ticketing.orders o LEFT JOIN ticketing.order_tickets k ON k.order_id = o.order_id LEFT JOIN public.tickets t ON t.id = k.ticket_id "
 			"WHERE o.rail = 'free' AND o.state = 'paid' GROUP BY o.order_id HAVING count(t.id) < greatest(1, count(k.ticket_id)) ORDER BY 2");
 
-/* What the application is shown of our orders. */
+/* Our orders in ranges of fifty thousand: the last id of each but the last. */
+KEPT_SURVEY(ranges_of_orders,
+			"SELECT order_id FROM (SELECT order_id, row_number() OVER (ORDER BY order_id) AS n FROM ticketing.orders) o WHERE n % 50000 = 0 ORDER BY order_id");
+
+/* What the application is shown of our orders, a range of them. */
 KEPT_SURVEY(shown_orders,
 			"SELECT d.kind, 'orders/' || o.order_id, d.detail::text FROM ticketing.orders o JOIN unnest($1, $2) s (state, status) ON s.state = o.state "
-			"LEFT JOIN public.orders p ON p.id = o.order_id "
+			"LEFT JOIN public.orders p ON p.id = o.order_id AND p.id > $3 AND p.id <= $4 "
 			"CROSS JOIN LATERAL (SELECT CASE o.dispute WHEN 'open' THEN 'disputed' WHEN 'lost' THEN 'refunded' ELSE s.status END AS status) w "
 			"CROSS JOIN LATERAL (VALUES "
 			"  ('order_missing', p.id IS NULL, jsonb_build_object('event_id', o.event_id, 'user_id', o.user_id, 'state', o.state, 'total_cents', o.total_cents)), "
 			"  ('order_status_drift', p.status IS DISTINCT FROM w.status AND p.id IS NOT NULL, jsonb_build_object('state', o.state, 'shown', p.status, 'wanted', w.status)), "
 			"  ('order_amount_drift', (p.subtotal_cents, p.total_cents, p.platform_fee_cents, p.currency) IS DISTINCT FROM (o.subtotal_cents, o.total_cents, o.application_fee_cents, o.currency) AND p.id IS NOT NULL, "
 			"    jsonb_build_object('shown', jsonb_build_array(p.subtotal_cents, p.platform_fee_cents, p.total_cents, p.currency), 'ordered', jsonb_build_array(o.subtotal_cents, o.application_fee_cents, o.total_cents, o.currency)))) d (kind, is_so, detail) "
-			"WHERE (p.id IS NULL OR p.status IS DISTINCT FROM w.status "
+			"WHERE o.order_id > $3 AND o.order_id <= $4 AND (p.id IS NULL OR p.status IS DISTINCT FROM w.status "
 			"  OR (p.subtotal_cents, p.total_cents, p.platform_fee_cents, p.currency) IS DISTINCT FROM (o.subtotal_cents, o.total_cents, o.application_fee_cents, o.currency)) AND d.is_so ORDER BY 2",
-			TEXTARRAYOID, TEXTARRAYOID);
+			TEXTARRAYOID, TEXTARRAYOID, UUIDOID, UUIDOID);
 
 KEPT_PLAN(stuck_orders,
 		  "SELECT 'stuck_pending', 'orders/' || order_id, jsonb_build_object('state', state, 'due_at', due_at, 'payment', coalesce(payment_intent_id, checkout_session_id))::text "
@@ -139,8 +144,8 @@ KEPT_SURVEY(drifted_stock,
 			"h AS (SELECT k.event_id, k.ticket_type_id, sum(k.quantity) AS held FROM ticketing.ticket_holds k WHERE k.event_id BETWEEN $1 AND $2 AND k.status = 'active' GROUP BY 1, 2), "
 			"u AS (SELECT event_id, ticket_type_id, coalesce(t.sold, 0) AS sold, coalesce(h.held, 0) AS held FROM t FULL JOIN h USING (event_id, ticket_type_id)), "
 			"n AS (SELECT event_id, ticket_type_id, sold, held FROM u UNION ALL SELECT event_id, NULL, sum(sold), sum(held) FROM u GROUP BY 1), "
-			"s AS (SELECT p.pool_id, p.event_id, p.ticket_type_id, p.capacity, p.deficit, sum(d.available) AS available FROM ticketing.stock_pools p JOIN ticketing.stock_shards d USING (pool_id) "
-			"  WHERE p.event_id BETWEEN $1 AND $2 GROUP BY p.pool_id) "
+			"s AS (SELECT p.pool_id, p.event_id, p.ticket_type_id, p.capacity, p.deficit, (SELECT sum(d.available) FROM ticketing.stock_shards d WHERE d.pool_id = p.pool_id) AS available "
+			"  FROM ticketing.stock_pools p WHERE p.event_id BETWEEN $1 AND $2) "
 			"SELECT 'stock_drift', CASE WHEN s.ticket_type_id IS NULL THEN 'events/' || s.event_id ELSE 'ticket_types/' || s.ticket_type_id END, "
 			"  jsonb_build_object('event_id', s.event_id, 'capacity', s.capacity, 'available', s.available, 'deficit', s.deficit, 'held', coalesce(n.held, 0), 'sold', coalesce(n.sold, 0))::text "
 			"FROM s LEFT JOIN n ON n.event_id = s.event_id AND coalesce(n.ticket_type_id, '00000000-0000-0000-0000-000000000000') = coalesce(s.ticket_type_id, '00000000-0000-0000-0000-000000000000') "
@@ -226,14 +231,22 @@ compare_ranges(Reconciliation *run, Candidates *candidates)
 	}
 }
 
-/* What each state of an order is shown as. */
+/* Compares what is shown of our orders, range by range, with what each state is shown as. */
 static void
 compare_shown(Reconciliation *run)
 {
+	static const pg_uuid_t least = {{0}};
+	pg_uuid_t	greatest;
 	Datum		states[ORDER_STATE_COUNT];
 	Datum		statuses[ORDER_STATE_COUNT];
-	Datum		values[2];
+	uint64		rows = run_latest(&ranges_of_orders, NULL, NULL);
+	Datum	   *ends = palloc(sizeof(Datum) * (rows + 1));
+	Datum		values[4];
 
+	for (uint64 row = 0; row < rows; row++)
+		ends[row] = uuid_copy(row_datum(row, 1));
+	memset(greatest.data, 0xff, UUID_LEN);
+	ends[rows] = UUIDPGetDatum(&greatest);
 	for (int state = 0; state < ORDER_STATE_COUNT; state++)
 	{
 		states[state] = CStringGetTextDatum(order_state_name(state));
@@ -241,7 +254,13 @@ compare_shown(Reconciliation *run)
 	}
 	values[0] = text_array(states, ORDER_STATE_COUNT);
 	values[1] = text_array(statuses, ORDER_STATE_COUNT);
-	compare(run, &shown_orders, values);
+	values[2] = UUIDPGetDatum(&least);
+	for (uint64 range = 0; range <= rows; range++)
+	{
+		values[3] = ends[range];
+		compare(run, &shown_orders, values);
+		values[2] = values[3];
+	}
 }
 
 /* Finds all that does not agree. */

@@ -26,24 +26,23 @@
  * to be kept are the order's own, or the first ones of a number that is certain:
  * by the order's fees, and by its price or what each ticket says that it cost.
  */
-KEPT_SURVEY(surplus_tickets,
+KEPT_PLAN(surplus_tickets,
 			"WITH o AS (SELECT p.id, p.user_id, p.event_id, p.status, p.subtotal_cents, p.total_cents, p.stripe_payment_intent_id, p.stripe_checkout_session_id, e.order_id IS NOT NULL AS ours, "
 			"    CASE WHEN e.order_id IS NOT NULL THEN (SELECT sum(i.quantity) FROM ticketing.order_items i WHERE i.order_id = e.order_id) "
 			"      WHEN p.total_cents > p.subtotal_cents THEN (p.total_cents - p.subtotal_cents - (p.subtotal_cents::bigint * 25 + 500) / 1000) / 100 END AS paid_for "
 			"  FROM public.orders p LEFT JOIN ticketing.orders e ON e.order_id = p.id WHERE p.id = $1), "
 			"t AS (SELECT k.*, row_number() OVER (ORDER BY n.ticket_id IS NULL, k.created_at, k.id) > o.paid_for AS surplus, n.ticket_id IS NOT NULL AS known "
-			"  FROM o JOIN public.tickets k ON k.stripe_payment_intent_id = o.stripe_payment_intent_id OR k.stripe_checkout_session_id = o.stripe_checkout_session_id "
+			"  FROM o JOIN public.tickets k ON k.event_id = o.event_id AND (k.stripe_payment_intent_id = o.stripe_payment_intent_id OR k.stripe_checkout_session_id = o.stripe_checkout_session_id) "
 			"  LEFT JOIN ticketing.order_tickets n ON n.ticket_id = k.id AND n.order_id = o.id WHERE k.status <> 'void'), "
-			"f AS (SELECT array_agg(id) FILTER (WHERE surplus) AS ids, count(DISTINCT ticket_type_id) AS tiers, count(DISTINCT event_id) AS events, count(DISTINCT user_id) AS users, min(user_id) AS user_id, "
+			"f AS (SELECT array_agg(id) FILTER (WHERE surplus) AS ids, count(DISTINCT ticket_type_id) AS tiers, count(DISTINCT user_id) AS users, min(user_id) AS user_id, "
 			"    count(*) FILTER (WHERE known AND NOT surplus) AS known, bool_or(known AND surplus) AS known_surplus, "
 			"    max(created_at) FILTER (WHERE NOT surplus) AS first_until, min(created_at) FILTER (WHERE surplus) AS again_from, "
 			"    bool_and(status = 'active' AND checked_in_at IS NULL AND NOT EXISTS (SELECT FROM ticketing.checkins c WHERE c.ticket_id = t.id AND c.moved)) FILTER (WHERE surplus) AS unused, "
 			"    bool_and(EXISTS (SELECT FROM public.ticket_types y, o WHERE y.id = t.ticket_type_id AND y.price_cents * o.paid_for = o.subtotal_cents)) AS price_fits, "
 			"    bool_and(coalesce(abs(t.purchase_amount_cents * (SELECT paid_for FROM o) - (SELECT total_cents FROM o)) <= (SELECT paid_for FROM o), false)) AS amounts_fit FROM t) "
 			"SELECT f.ids, o.event_id, coalesce(o.stripe_payment_intent_id, o.stripe_checkout_session_id), CASE "
-			"  WHEN f.ids IS NULL THEN 'there is no surplus any more' "
+			"  WHEN f.ids IS NULL THEN 'its surplus tickets are of another event' "
 			"  WHEN o.status <> 'paid' THEN 'the order is ' || o.status "
-			"  WHEN f.events > 1 THEN 'its tickets are of several events' "
 			"  WHEN o.ours AND (f.known <> o.paid_for OR f.known_surplus) THEN 'some of its own tickets are missing' "
 			"  WHEN NOT o.ours AND f.tiers > 1 THEN 'its tickets are of several tiers' "
 			"  WHEN NOT o.ours AND NOT f.price_fits AND NOT f.amounts_fit THEN 'neither the price of the tier nor what the tickets cost confirms how many were paid for' "

@@ -63,7 +63,8 @@ ready_plan(KeptPlan *kept)
 			SPI_freeplan(kept->plan);
 			kept->plan = NULL;
 		}
-		fresh = SPI_prepare_cursor(kept->sql, kept->argument_count, kept->argument_types, CURSOR_OPT_GENERIC_PLAN);
+		/* how many rows a survey's parameters stand for decides how it is done */
+		fresh = SPI_prepare_cursor(kept->sql, kept->argument_count, kept->argument_types, kept->reads_much ? CURSOR_OPT_CUSTOM_PLAN : CURSOR_OPT_GENERIC_PLAN);
 		if (fresh == NULL)
 			elog(ERROR, "SPI_prepare returned %s for %s", SPI_result_code_string(SPI_result), kept->sql);
 		if (SPI_keepplan(fresh) != 0)
