@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 
 #include "dvnt_ticketing.h"
 
@@ -57,6 +58,7 @@ dvnt_prune(PG_FUNCTION_ARGS)
 	uint64		rows = 0;
 	uint64		forgotten;
 
+	PreventCommandIfReadOnly("prune()");
 	begin_command();
 	while ((forgotten = forget_handoffs(at)) > 0)
 		rows += forgotten;
@@ -81,6 +83,8 @@ dvnt_sweep_stripe(PG_FUNCTION_ARGS)
 	max_rows = PG_GETARG_INT32(0);
 	if (max_rows < 1)
 		refuse(BAD_REQUEST, "\"argument\": \"max_rows\"", NULL, "max_rows is below 1");
+	/* a standby has no unlogged table to begin with */
+	PreventCommandIfReadOnly("sweep_stripe()");
 	begin_command();
 	while (forget_handoffs(now) > 0)
 		continue;
