@@ -86,7 +86,7 @@ async function findings(booked) {
 
 async function openShop() {
   // What other tests have booked was at another Stripe.
-  await sql('TRUNCATE ticketing.ledger, ticketing.refunds, ticketing.refund_tickets, ticketing.balance_transactions, ticketing.settlement_cursors');
+  await sql('TRUNCATE ticketing.ledger, ticketing.order_payments, ticketing.refunds, ticketing.refund_tickets, ticketing.balance_transactions, ticketing.settlement_cursors');
   await sql("DELETE FROM ticketing.findings WHERE kind LIKE 'settlement%'");
   return json(`
     WITH host AS (INSERT INTO public.organizer_accounts (host_id, stripe_account_id, charges_enabled, payouts_enabled, details_submitted)
