@@ -21,7 +21,11 @@ export async function takeOutbox() {
     INSERT INTO public.ticket_types (event_id, name, price_cents, max_per_user) SELECT id, 'Test', 1000, NULL FROM event
     RETURNING event_id || $$, '[{"ticket_type_id": "$$ || id || $$", "quantity": 1}]'$$`);
   // What cron has the relay ask by itself would be among the calls of a test.
-  await sql("SELECT cron.alter_job(jobid, active := false) FROM cron.job WHERE jobname LIKE '%: enqueue %'");
+  await sql(`DO $$ BEGIN
+    IF to_regclass('cron.job') IS NOT NULL THEN
+      PERFORM cron.alter_job(jobid, active := false) FROM cron.job WHERE jobname LIKE '%: enqueue %';
+    END IF;
+  END $$`);
   await setLimits(0, 0);
   await emptyOutbox();
 }
