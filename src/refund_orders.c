@@ -175,20 +175,26 @@ divide_again(Datum *parts, int count, int64 total)
 		parts[i] = Int32GetDatum((int32) shares[i]);
 }
 
+/* Of a fee of the order, what goes back with so much of what was paid: Stripe divides it so, too; never more than the tickets have. */
+static int64
+fee_of_part(int64 fee, int64 part, int64 whole, int64 most)
+{
+	return Min((2 * fee * part + whole) / (2 * whole), most);
+}
+
 /* Never more than was paid: what was given back at Stripe's dashboard is of no ticket, and counts. */
 static void
 limit_to_what_is_left(const LockedOrder *order, Chosen *chosen)
 {
 	int64		left = cents_left(order);
-	int64		amount = chosen->amount_cents;
 
-	if (amount <= left)
+	if (chosen->amount_cents <= left)
 		return;
 	if (left <= 0)
 		refuse(ALREADY_DONE, order_figure(order), NULL, "all that was paid for order %s is given back", uuid_text(&order->order_id));
 	chosen->amount_cents = left;
-	chosen->buyer_fee_cents = chosen->buyer_fee_cents * left / amount;
-	chosen->organizer_fee_cents = chosen->organizer_fee_cents * left / amount;
+	chosen->buyer_fee_cents = fee_of_part(order->buyer_fee_cents, left, order->total_cents, chosen->buyer_fee_cents);
+	chosen->organizer_fee_cents = fee_of_part(order->organizer_fee_cents, left, order->total_cents, chosen->organizer_fee_cents);
 	divide_again(chosen->amounts, chosen->count, chosen->amount_cents);
 	divide_again(chosen->buyer_fees, chosen->count, chosen->buyer_fee_cents);
 	divide_again(chosen->organizer_fees, chosen->count, chosen->organizer_fee_cents);

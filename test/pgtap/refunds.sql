@@ -1,7 +1,7 @@
 -- Money that is given back: which tickets, how much, when, and what happens when it does not arrive.
 \ir support/setup.sql
 \ir support/orders.sql
-SELECT plan(113);
+SELECT plan(116);
 
 CREATE TEMP TABLE shop AS SELECT make_event(make_host('refunds')) AS event;
 -- A paid order of so many tickets of a tier of its own.
@@ -186,6 +186,13 @@ SELECT is(carry(id, 'list_refunds', 200, jsonb_build_object('object', 'list', 'h
   'done: partially_refunded', 'a part') FROM dashboard;
 SELECT is(statuses(id) || ' ' || open_findings(id), 'active active dashboard_refund', 'which makes no ticket void: nobody knows which it was for') FROM dashboard;
 SELECT is(refund(id), 'requested 4325 refunding 2', 'nobody gets more than he has paid') FROM dashboard;
+CREATE TEMP TABLE cut AS SELECT bought('cut', 3, 333) AS id;
+SELECT tell(id, 'refund.created', jsonb_build_object('id', 're_cut', 'object', 'refund', 'status', 'succeeded', 'amount', 21, 'payment_intent', show(id, 'payment_intent_id'))) FROM cut \g /dev/null
+SELECT is(carry(id, 'list_refunds', 200, jsonb_build_object('object', 'list', 'has_more', false, 'data', jsonb_build_array(jsonb_build_object('id', 're_cut', 'object', 'refund', 'status', 'succeeded', 'amount', 21, 'payment_intent', show(id, 'payment_intent_id'))))),
+  'done: partially_refunded', 'a small part was given back at Stripe') FROM cut;
+SELECT refund(id, tickets(id, 1)), refund(id, tickets(id, 2)) FROM cut \g /dev/null
+SELECT is(refund(id, tickets(id, 3)), 'requested 420 refunding 1', 'the last ticket''s refund is what is left') FROM cut;
+SELECT results_eq($$ SELECT buyer_fee_cents, organizer_fee_cents FROM ticketing.refunds r, cut WHERE order_id = id AND amount_cents = 420 $$, 'VALUES (103, 103)', 'of 441: each fee goes back with it as Stripe divides it, 325 of 1324, to the nearest cent');
 CREATE TEMP TABLE emptied AS SELECT bought('emptied', 2) AS id;
 SELECT tell(id, 'charge.refunded', jsonb_build_object('id', 'ch_2', 'object', 'charge', 'payment_intent', show(id, 'payment_intent_id'), 'amount_refunded', 5325)) FROM emptied \g /dev/null
 SELECT is(carry(id, 'list_refunds', 200, jsonb_build_object('object', 'list', 'has_more', false, 'data', jsonb_build_array(jsonb_build_object('id', 're_d2', 'object', 'refund', 'status', 'succeeded', 'amount', 5325, 'transfer_reversal', 'trr_1', 'payment_intent', show(id, 'payment_intent_id'))))),
