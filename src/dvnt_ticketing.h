@@ -641,6 +641,7 @@ typedef struct StripeBucket
 	int32		held[128];		/* tokens, by the slot at whose beginning they come back; a ring */
 	int64		slot;			/* up to which the ring is cleared */
 	double		hold;			/* seconds that a call holds its token, of late */
+	int64		calls;			/* answered so far */
 	double		quickest;		/* seconds that the quickest call took, of late */
 	TimestampTz paused_until;
 	bool		changed;
@@ -663,6 +664,13 @@ extern TimestampTz next_token(const StripeBuckets *all, const StripeBucket *buck
 extern void close_buckets(StripeBuckets *all);
 extern void token_answered(const char *endpoint, TimestampTz leased_at, TimestampTz answered_at, double seconds);
 extern void pause_endpoint(const char *endpoint, double seconds, TimestampTz now);
+extern void peek_buckets(StripeBuckets *all, Datum *endpoints, int count, TimestampTz now);
+extern double token_in(const StripeBuckets *all, const StripeBucket *bucket, int16 lane, double ahead);
+extern double seconds_of_pause(const StripeBucket *bucket, TimestampTz now);
+extern double call_seconds(const StripeBucket *bucket);
+
+/*-- stripe_estimate.c --*/
+
 #define STRIPE_SOON_SECONDS 3.0	/* what await_stripe can wait for */
 
 extern double stripe_ready_in(const pg_uuid_t *request_id, TimestampTz now);

@@ -1,7 +1,7 @@
 /*
  * stripe_buckets.c
- *		How many calls may be made now: token buckets, shared by all relays of
- *		the database, and how long a request will have to wait for its turn.
+ *		How many calls may be made now, and when the next tokens come back: token
+ *		buckets, shared by all relays of the database.
  *
  * What must hold: Stripe never counts more calls in any one second than the
  * limit, however late a call reaches it. So a call holds its token from its
@@ -12,7 +12,7 @@
  * counted: half of what the quickest call of late took. A call whose answer
  * does not come gives its token back CALL_LONGEST after it was claimed.
  *
- * Reads stripe_requests, reads and writes stripe_buckets. Locks: the row of
+ * Reads and writes stripe_buckets. Locks: the row of
  * the bucket of all calls, which is never waited for; whoever holds it may
  * write the tokens of all. Pauses are written without it.
  */
@@ -31,14 +31,12 @@
 #define WINDOW 1.0				/* seconds: what the limits are counted by */
 #define CALL_LONGEST 1.0		/* seconds from its claim after which a call is taken to have been counted */
 #define RESERVED_SHARE 16		/* of all tokens one in so many is for refunds and cancels */
-#define REMEMBERED 0.997		/* of a moving average: a queue is much longer than the rush that begins it and slows all */
+#define NEW_COUNTS 0.003			/* of a moving average: a queue is much longer than the rush that begins it and slows all */
 #define QUICKEST_FIRST 0.001	/* seconds; grows with each call that takes longer */
 #define QUICKEST_GROWS 1.01
 #define ENDPOINT_SIZE 128
 #define ANSWERED_SIZE 1024
 #define PAUSE_LONGEST 60.0
-#define COUNTED 64				/* rows of a sample, when a queue's length is guessed */
-#define SAMPLES 8
 
 KEPT_PLAN(try_lock_all,
 		  "SELECT FROM ticketing.stripe_buckets WHERE endpoint = $1 FOR UPDATE SKIP LOCKED", TEXTOID);
@@ -46,13 +44,17 @@ KEPT_PLAN(find_bucket,
 		  "SELECT FROM ticketing.stripe_buckets WHERE endpoint = $1", TEXTOID);
 KEPT_PLAN(make_bucket,
 		  "INSERT INTO ticketing.stripe_buckets (endpoint) VALUES ($1) ON CONFLICT DO NOTHING", TEXTOID);
-KEPT_PLAN(read_buckets,
-		  "SELECT endpoint, held, slot, hold, quickest, paused_until FROM ticketing.stripe_buckets WHERE endpoint >= $1 ORDER BY endpoint COLLATE \"C\"",
-		  TEXTOID);
+#define BUCKET "endpoint, held, slot, hold, calls, quickest, paused_until"
+/* That of all calls comes first. */
+KEPT_PLAN(read_all,
+		  "SELECT " BUCKET " FROM ticketing.stripe_buckets ORDER BY endpoint COLLATE \"C\"");
+KEPT_PLAN(read_some,
+		  "SELECT " BUCKET " FROM ticketing.stripe_buckets WHERE endpoint = '' OR endpoint = ANY ($1) ORDER BY endpoint COLLATE \"C\"",
+		  TEXTARRAYOID);
 KEPT_PLAN(write_bucket,
-		  "INSERT INTO ticketing.stripe_buckets (endpoint, held, slot, hold, quickest) VALUES ($1, $2, $3, $4, $5) "
-		  "ON CONFLICT (endpoint) DO UPDATE SET held = $2, slot = $3, hold = $4, quickest = $5",
-		  TEXTOID, INT4ARRAYOID, INT8OID, FLOAT8OID, FLOAT8OID);
+		  "INSERT INTO ticketing.stripe_buckets (endpoint, held, slot, hold, calls, quickest) VALUES ($1, $2, $3, $4, $5, $6) "
+		  "ON CONFLICT (endpoint) DO UPDATE SET held = $2, slot = $3, hold = $4, calls = $5, quickest = $6",
+		  TEXTOID, INT4ARRAYOID, INT8OID, FLOAT8OID, INT8OID, FLOAT8OID);
 KEPT_PLAN(pause_bucket,
 		  "INSERT INTO ticketing.stripe_buckets AS b (endpoint, paused_until, pauses) VALUES ($1, $3 + make_interval(secs => greatest($2, 1)), 1) "
 		  "ON CONFLICT (endpoint) DO UPDATE SET "
@@ -60,33 +62,6 @@ KEPT_PLAN(pause_bucket,
 		  "  paused_until = greatest(b.paused_until, $3 + make_interval(secs => greatest($2, least($4, CASE "
 		  "    WHEN b.paused_until > $3 THEN 1 WHEN b.paused_until > $3 - interval '1 minute' THEN 2 ^ b.pauses ELSE 1 END))))",
 		  TEXTOID, FLOAT8OID, TIMESTAMPTZOID, FLOAT8OID);
-KEPT_PLAN(read_chain,
-		  "WITH RECURSIVE chain AS ("
-		  "  SELECT id, waits_for, state, endpoint, lane, seq, run_at, 0 AS depth FROM ticketing.stripe_requests WHERE id = $1 "
-		  "  UNION ALL "
-		  "  SELECT r.id, r.waits_for, r.state, r.endpoint, r.lane, r.seq, r.run_at, c.depth + 1 FROM chain c JOIN ticketing.stripe_requests r ON r.id = c.waits_for WHERE c.depth < 8) "
-		  "SELECT c.endpoint, c.lane, c.seq, c.state = 'leased', b.hold, a.hold, "
-		  "       extract(epoch FROM greatest(b.paused_until - $2, '0'))::float8, "
-		  "       extract(epoch FROM CASE WHEN isfinite(c.run_at) THEN greatest(c.run_at - $2, '0') ELSE '0' END)::float8, "
-		  "       b.quickest "
-		  "FROM chain c LEFT JOIN ticketing.stripe_buckets b ON b.endpoint = c.endpoint LEFT JOIN ticketing.stripe_buckets a ON a.endpoint = '' "
-		  "WHERE c.state IN ('ready', 'leased') ORDER BY c.depth DESC",
-		  UUIDOID, TIMESTAMPTZOID);
-KEPT_PLAN(oldest_runnable,
-		  "SELECT seq FROM ticketing.stripe_requests WHERE state = 'ready' AND runnable AND endpoint = $1 AND lane = $2 AND seq < $3 ORDER BY seq LIMIT 1",
-		  TEXTOID, INT2OID, INT8OID);
-KEPT_PLAN(oldest_held_up,
-		  "SELECT seq FROM ticketing.stripe_requests WHERE state = 'ready' AND NOT runnable AND endpoint = $1 AND lane = $2 AND seq < $3 ORDER BY seq LIMIT 1",
-		  TEXTOID, INT2OID, INT8OID);
-KEPT_PLAN(sample_runnable,
-		  "SELECT count(*), max(seq) FROM (SELECT seq FROM ticketing.stripe_requests WHERE state = 'ready' AND runnable "
-		  "  AND endpoint = $1 AND lane = $2 AND seq >= $3 AND seq < $4 ORDER BY seq LIMIT $5) q",
-		  TEXTOID, INT2OID, INT8OID, INT8OID, INT4OID);
-KEPT_PLAN(sample_held_up,
-		  "SELECT count(*), max(seq) FROM (SELECT seq FROM ticketing.stripe_requests WHERE state = 'ready' AND NOT runnable "
-		  "  AND endpoint = $1 AND lane = $2 AND seq >= $3 AND seq < $4 ORDER BY seq LIMIT $5) q",
-		  TEXTOID, INT2OID, INT8OID, INT8OID, INT4OID);
-
 /* An answer that this session brought, whose token its next claim gives back. */
 typedef struct Answered
 {
@@ -216,9 +191,86 @@ read_bucket(StripeBucket *bucket, uint64 row, TimestampTz now)
 	memcpy(bucket->held, ARR_DATA_PTR(held), sizeof(bucket->held));
 	bucket->slot = DatumGetInt64(row_datum(row, 3));
 	bucket->hold = DatumGetFloat8(row_datum(row, 4));
-	bucket->quickest = DatumGetFloat8(row_datum(row, 5));
-	bucket->paused_until = row_is_null(row, 6) ? DT_NOBEGIN : DatumGetTimestampTz(row_datum(row, 6));
+	bucket->calls = DatumGetInt64(row_datum(row, 5));
+	bucket->quickest = DatumGetFloat8(row_datum(row, 6));
+	bucket->paused_until = row_is_null(row, 7) ? DT_NOBEGIN : DatumGetTimestampTz(row_datum(row, 7));
 	advance(bucket, now);
+}
+
+/* The rows of the last statement; the bucket of all calls is the first. */
+static void
+read_buckets(StripeBuckets *all, uint64 rows, TimestampTz now)
+{
+	all->now = now;
+	all->room = (int) rows + 128;
+	all->buckets = palloc0(sizeof(StripeBucket) * all->room);
+	all->count = 0;
+	for (uint64 row = 0; row < rows; row++)
+		read_bucket(&all->buckets[all->count++], row, now);
+	(void) bucket_of(all, "");	/* the first by its name, or the only one */
+}
+
+/* Reads the buckets of these endpoints and that of all calls, as they stand; to look at, not to take from. */
+void
+peek_buckets(StripeBuckets *all, Datum *endpoints, int count, TimestampTz now)
+{
+	Datum		names = text_array(endpoints, count);
+
+	read_buckets(all, run_latest(&read_some, &names, NULL), now);
+}
+
+/* Seconds until a token comes back; that of a call without an answer yet is expected when those of late came. */
+static double
+comes_back_in(const StripeBucket *bucket, int64 slot, TimestampTz now)
+{
+	double		seconds = (double) (slot * SLOT_USECS - now) / USECS_PER_SEC;
+
+	if (seconds > WINDOW + (double) SLOT_USECS / USECS_PER_SEC)
+		seconds += bucket->hold - (CALL_LONGEST + WINDOW);
+	return Max(seconds, 0);
+}
+
+/*
+ * In how many seconds a bucket lets a call of a lane through that so many come
+ * before: the tokens that are free now, then those that are held, in the order
+ * in which they come back, and all again after they have been held once more.
+ */
+double
+token_in(const StripeBuckets *all, const StripeBucket *bucket, int16 lane, double ahead)
+{
+	int			limit = limit_of(bucket, lane);
+	int			free = left_in(bucket, lane);
+	double		rounds;
+	int			place;
+	double		wait = 0;
+
+	if (limit <= 0)
+		return 0;
+	rounds = floor(ahead / limit);
+	place = (int) (ahead - rounds * limit) - free;
+	for (int64 slot = bucket->slot + 1; place >= 0 && slot < bucket->slot + SLOTS; slot++)
+	{
+		int			tokens = bucket->held[slot % SLOTS];
+
+		if (tokens > 0)
+			wait = Max(wait, comes_back_in(bucket, slot, all->now));
+		place -= tokens;
+	}
+	return rounds * bucket->hold + wait;
+}
+
+/* Seconds until the pause of an endpoint ends. */
+double
+seconds_of_pause(const StripeBucket *bucket, TimestampTz now)
+{
+	return bucket->paused_until <= now ? 0 : (double) (bucket->paused_until - now) / USECS_PER_SEC;
+}
+
+/* Seconds that a call to an endpoint takes, of late. */
+double
+call_seconds(const StripeBucket *bucket)
+{
+	return Max(0, bucket->hold - WINDOW + bucket->quickest / 2);
 }
 
 static void
@@ -239,11 +291,15 @@ release_token(StripeBucket *bucket, const Answered *call)
 	TimestampTz longest = add_seconds(call->leased_at, CALL_LONGEST + WINDOW);
 	double		after_count = Min(bucket->quickest, call->seconds) / 2;
 	TimestampTz until = add_seconds(call->answered_at, WINDOW - after_count);
+	double		counts;
 
 	until = Min(until, longest);
 	hold_token(bucket, longest, -1);
 	hold_token(bucket, until, 1);
-	bucket->hold = REMEMBERED * bucket->hold + (1 - REMEMBERED) * (double) (until - call->leased_at) / USECS_PER_SEC;
+	/* the first calls count as many: what a bucket begins with is a guess */
+	counts = Max(NEW_COUNTS, 1.0 / (bucket->calls + 2));
+	bucket->hold += counts * ((double) (until - call->leased_at) / USECS_PER_SEC - bucket->hold);
+	bucket->calls++;
 	if (call->seconds > 0)
 		bucket->quickest = Min(call->seconds, Max(bucket->quickest, QUICKEST_FIRST) * QUICKEST_GROWS);
 	bucket->changed = true;
@@ -257,7 +313,6 @@ bool
 open_buckets(StripeBuckets *all, TimestampTz now)
 {
 	Datum		name = CStringGetTextDatum("");
-	uint64		rows;
 
 	if (stripe_rate > 0 || stripe_endpoint_rate > 0)
 	{
@@ -270,14 +325,7 @@ open_buckets(StripeBuckets *all, TimestampTz now)
 				return false;
 		}
 	}
-	rows = run_latest(&read_buckets, &name, NULL);
-	all->now = now;
-	all->room = (int) rows + 128;
-	all->buckets = palloc0(sizeof(StripeBucket) * all->room);
-	all->count = 0;
-	for (uint64 row = 0; row < rows; row++)
-		read_bucket(&all->buckets[all->count++], row, now);
-	(void) bucket_of(all, "");	/* the first by its name, or the only one */
+	read_buckets(all, run_latest(&read_all, NULL, NULL), now);
 	for (int i = 0; i < answered_count; i++)
 	{
 		if (answered[i].endpoint[0] != '\0')
@@ -309,7 +357,7 @@ close_buckets(StripeBuckets *all)
 	{
 		StripeBucket *bucket = &all->buckets[i];
 		Datum		held[lengthof(bucket->held)];
-		Datum		values[5];
+		Datum		values[6];
 
 		if (!bucket->changed)
 			continue;
@@ -319,7 +367,8 @@ close_buckets(StripeBuckets *all)
 		values[1] = PointerGetDatum(construct_array(held, SLOTS, INT4OID, sizeof(int32), true, TYPALIGN_INT));
 		values[2] = Int64GetDatum(bucket->slot);
 		values[3] = Float8GetDatum(bucket->hold);
-		values[4] = Float8GetDatum(bucket->quickest);
+		values[4] = Int64GetDatum(bucket->calls);
+		values[5] = Float8GetDatum(bucket->quickest);
 		run_latest(&write_bucket, values, NULL);
 	}
 }
@@ -346,100 +395,4 @@ pause_endpoint(const char *endpoint, double seconds, TimestampTz now)
 	Datum		values[4] = {CStringGetTextDatum(endpoint), Float8GetDatum(Min(seconds, 3600.0)), TimestampTzGetDatum(now), Float8GetDatum(PAUSE_LONGEST)};
 
 	run_latest(&pause_bucket, values, NULL);
-}
-
-/* Rows of a queue from one place to another, no more than are asked for; and the place of the last. */
-static int64
-sample(KeptPlan *plan, const Datum *queue, int64 from, int64 to, int most, int64 *last)
-{
-	Datum		values[5] = {queue[0], queue[1], Int64GetDatum(from), Int64GetDatum(to), Int32GetDatum(most)};
-	int64		rows;
-
-	run_latest(plan, values, NULL);
-	rows = DatumGetInt64(row_datum(0, 1));
-	*last = rows == 0 ? from : DatumGetInt64(row_datum(0, 2));
-	return rows;
-}
-
-/*
- * How many requests of a queue come before a place. A short queue is counted;
- * of a long one samples are, evenly over its length: never more than a few
- * hundred rows are read.
- */
-static double
-rows_before(KeptPlan *oldest, KeptPlan *plan, const Datum *queue, int64 place)
-{
-	Datum		values[3] = {queue[0], queue[1], Int64GetDatum(place)};
-	double		rows = 0;
-	int64		first;
-	int64		last;
-	int64		count;
-
-	if (run_latest(oldest, values, NULL) == 0)
-		return 0;
-	first = DatumGetInt64(row_datum(0, 1));
-	count = sample(plan, queue, first, place, COUNTED * 2, &last);
-	if (count < COUNTED * 2)
-		return count;
-	for (int i = 0; i < SAMPLES; i++)
-	{
-		int64		from = first + (place - first) * i / SAMPLES;
-		int64		to = first + (place - first) * (i + 1) / SAMPLES;
-
-		count = sample(plan, queue, from, to, COUNTED, &last);
-		rows += count < COUNTED ? count : (double) count * (to - from) / (last - from + 1);
-	}
-	return rows;
-}
-
-/* Seconds until a limit lets so many calls through: those before them have just had theirs. */
-static double
-seconds_for(double calls, int limit, double hold)
-{
-	return limit <= 0 || calls < 1 ? 0 : (floor(calls / limit) + 1) * hold;
-}
-
-/*
- * In how many seconds a request will be answered, as things are: each request
- * of its chain waits for the one before and for those before it at its own
- * endpoint. 0: it is.
- */
-double
-stripe_ready_in(const pg_uuid_t *request_id, TimestampTz now)
-{
-	Datum		values[2] = {UUIDPGetDatum(request_id), TimestampTzGetDatum(now)};
-	uint64		links = run_latest(&read_chain, values, NULL);
-	SPITupleTable *chain = SPI_tuptable;
-	double		ready = 0;
-	double		ahead_of_all = 0;
-	double		hold_of_all = WINDOW * 1.1;
-
-	for (uint64 link = 0; link < links; link++)
-	{
-		Datum		queue[2];
-		int64		place;
-		double		ahead = 0;
-		double		hold = WINDOW * 1.1;
-		double		took = 0;
-
-		SPI_tuptable = chain;
-		queue[0] = CStringGetTextDatum(row_text(link, 1));
-		queue[1] = row_datum(link, 2);
-		place = DatumGetInt64(row_datum(link, 3));
-		if (!row_is_null(link, 5))
-		{
-			hold = DatumGetFloat8(row_datum(link, 5));
-			took = Max(0, hold - WINDOW + DatumGetFloat8(row_datum(link, 9)) / 2);
-			ready = Max(ready, row_is_null(link, 7) ? 0 : DatumGetFloat8(row_datum(link, 7)));
-		}
-		if (!row_is_null(link, 6))
-			hold_of_all = DatumGetFloat8(row_datum(link, 6));
-		ready = Max(ready, DatumGetFloat8(row_datum(link, 8)));
-		if (!DatumGetBool(row_datum(link, 4)))
-			ahead = rows_before(&oldest_runnable, &sample_runnable, queue, place) + rows_before(&oldest_held_up, &sample_held_up, queue, place);
-		ahead_of_all += ahead;
-		ready = Max(ready, seconds_for(ahead, stripe_endpoint_rate, hold));
-		ready = Max(ready, seconds_for(ahead_of_all, stripe_rate, hold_of_all)) + took;
-	}
-	return ready;
 }

@@ -76,6 +76,7 @@ CREATE TABLE IF NOT EXISTS ticketing.stripe_buckets (
   held         integer[] NOT NULL DEFAULT array_fill(0, ARRAY[128]),
   slot         bigint NOT NULL DEFAULT 0,
   hold         double precision NOT NULL DEFAULT 1.1,
+  calls        bigint NOT NULL DEFAULT 0,
   quickest     double precision NOT NULL DEFAULT 0,
   paused_until timestamptz,
   pauses       integer NOT NULL DEFAULT 0
@@ -85,6 +86,7 @@ INSERT INTO ticketing.stripe_buckets (endpoint) VALUES ('') ON CONFLICT DO NOTHI
 COMMENT ON COLUMN ticketing.stripe_buckets.held IS 'Tokens held, by the slot of 20 ms at whose beginning they come back; a ring.';
 COMMENT ON COLUMN ticketing.stripe_buckets.slot IS 'The slot up to which the ring is cleared.';
 COMMENT ON COLUMN ticketing.stripe_buckets.hold IS 'For how many seconds a call held its token of late.';
+COMMENT ON COLUMN ticketing.stripe_buckets.calls IS 'How many calls were answered; the first ones count for more in hold.';
 COMMENT ON COLUMN ticketing.stripe_buckets.quickest IS 'Seconds that the quickest call of late took.';
 COMMENT ON COLUMN ticketing.stripe_buckets.paused_until IS 'After a 429: no call to this endpoint before.';
 COMMENT ON COLUMN ticketing.stripe_buckets.pauses IS 'How many 429 in a row.';
