@@ -671,7 +671,7 @@ extern double call_seconds(const StripeBucket *bucket);
 
 /*-- stripe_estimate.c --*/
 
-#define STRIPE_SOON_SECONDS 3.0	/* what await_stripe can wait for */
+#define STRIPE_SOON_SECONDS 2.5	/* await_stripe waits for 3; half a second is left for what the estimate does not know */
 
 extern double stripe_ready_in(const pg_uuid_t *request_id, TimestampTz now);
 
