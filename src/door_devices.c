@@ -155,5 +155,5 @@ PG_FUNCTION_INFO_V1(dvnt_list_door_devices);
 Datum
 dvnt_list_door_devices(PG_FUNCTION_ARGS)
 {
-	return rows_about_event(fcinfo, &list_devices);
+	return rows_about_event(fcinfo, &list_devices, "view");
 }

@@ -153,7 +153,7 @@ PG_FUNCTION_INFO_V1(dvnt_door_conflicts);
 Datum
 dvnt_door_conflicts(PG_FUNCTION_ARGS)
 {
-	return rows_about_event(fcinfo, &list_conflicts);
+	return rows_about_event(fcinfo, &list_conflicts, "view");
 }
 
 PG_FUNCTION_INFO_V1(dvnt_door_progress);
@@ -162,5 +162,5 @@ PG_FUNCTION_INFO_V1(dvnt_door_progress);
 Datum
 dvnt_door_progress(PG_FUNCTION_ARGS)
 {
-	return rows_about_event(fcinfo, &read_progress);
+	return rows_about_event(fcinfo, &read_progress, "view");
 }

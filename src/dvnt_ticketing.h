@@ -159,6 +159,7 @@ extern bool row_is_null(uint64 row, int column);
 extern char *row_text(uint64 row, int column);
 extern char *row_uuid_text(uint64 row, int column);
 extern void rows_to_result(FunctionCallInfo fcinfo);
+extern Datum answer_rows(FunctionCallInfo fcinfo, KeptPlan *plan, const Datum *values, const char *nulls);
 extern void begin_reading(void);
 extern void end_reading(void);
 
@@ -546,7 +547,7 @@ extern void fetch_payout(const char *payout_id, const char *payee_account, Times
 
 extern bool is_permitted(int32 event_id, const char *actor, const char *permission);
 extern void require_permission(int32 event_id, const char *actor, const char *permission);
-extern Datum rows_about_event(FunctionCallInfo fcinfo, KeptPlan *plan);
+extern Datum rows_about_event(FunctionCallInfo fcinfo, KeptPlan *plan, const char *permission);
 
 /*-- tickets.c --*/
 

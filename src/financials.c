@@ -64,20 +64,7 @@ PG_FUNCTION_INFO_V1(dvnt_event_financials);
 Datum
 dvnt_event_financials(PG_FUNCTION_ARGS)
 {
-	char	   *actor = text_argument(fcinfo, 1, "actor");
-	Datum		event_id;
-
-	require_argument(fcinfo, 0, "event_id");
-	event_id = Int32GetDatum(PG_GETARG_INT32(0));
-	InitMaterializedSRF(fcinfo, 0);
-	begin_command();
-	begin_reading();
-	require_permission(PG_GETARG_INT32(0), actor, "admin");
-	run_stable(&read_figures, &event_id, NULL);
-	rows_to_result(fcinfo);
-	end_reading();
-	SPI_finish();
-	return (Datum) 0;
+	return rows_about_event(fcinfo, &read_figures, "admin");
 }
 
 PG_FUNCTION_INFO_V1(dvnt_sync_event_financials);

@@ -66,14 +66,7 @@ rows_about_host(FunctionCallInfo fcinfo, KeptPlan *plan)
 {
 	Datum		host = CStringGetTextDatum(text_argument(fcinfo, 0, "host_id"));
 
-	InitMaterializedSRF(fcinfo, 0);
-	begin_command();
-	begin_reading();
-	run_stable(plan, &host, NULL);
-	rows_to_result(fcinfo);
-	end_reading();
-	SPI_finish();
-	return (Datum) 0;
+	return answer_rows(fcinfo, plan, &host, NULL);
 }
 
 PG_FUNCTION_INFO_V1(dvnt_host_disputes);
@@ -133,12 +126,5 @@ dvnt_host_transactions(PG_FUNCTION_ARGS)
 		refuse(BAD_REQUEST, psprintf("\"argument\": \"max_rows\", \"limit\": %d", TRANSACTIONS_MAX_ROWS), NULL, "max_rows is not between 1 and %d", TRANSACTIONS_MAX_ROWS);
 	if (before != NULL && !is_cursor(before))
 		refuse(BAD_REQUEST, "\"argument\": \"before\"", "Pass the cursor of a row of host_transactions.", "before is no cursor");
-	InitMaterializedSRF(fcinfo, 0);
-	begin_command();
-	begin_reading();
-	run_stable(&read_transactions, values, nulls);
-	rows_to_result(fcinfo);
-	end_reading();
-	SPI_finish();
-	return (Datum) 0;
+	return answer_rows(fcinfo, &read_transactions, values, nulls);
 }

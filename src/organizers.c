@@ -538,9 +538,9 @@ require_permission(int32 event_id, const char *actor, const char *permission)
 		refuse_permission(event_id, permission);
 }
 
-/* The rows of a statement by event_id, the first argument, for an actor, the second, who may view the event. */
+/* The rows of a statement by event_id, the first argument, for an actor, the second, who needs a permission. */
 Datum
-rows_about_event(FunctionCallInfo fcinfo, KeptPlan *plan)
+rows_about_event(FunctionCallInfo fcinfo, KeptPlan *plan, const char *permission)
 {
 	char	   *actor = text_argument(fcinfo, 1, "actor");
 	Datum		event_id;
@@ -550,7 +550,7 @@ rows_about_event(FunctionCallInfo fcinfo, KeptPlan *plan)
 	InitMaterializedSRF(fcinfo, 0);
 	begin_command();
 	begin_reading();
-	require_permission(PG_GETARG_INT32(0), actor, "view");
+	require_permission(PG_GETARG_INT32(0), actor, permission);
 	run_stable(plan, &event_id, NULL);
 	rows_to_result(fcinfo);
 	end_reading();
@@ -564,5 +564,5 @@ PG_FUNCTION_INFO_V1(dvnt_list_co_organizers);
 Datum
 dvnt_list_co_organizers(PG_FUNCTION_ARGS)
 {
-	return rows_about_event(fcinfo, &read_team);
+	return rows_about_event(fcinfo, &read_team, "view");
 }

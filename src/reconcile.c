@@ -220,7 +220,6 @@ dvnt_reconciliation_report(PG_FUNCTION_ARGS)
 	Datum	   *advice = palloc(sizeof(Datum) * reconcile_kind_count);
 	Datum		values[3];
 
-	InitMaterializedSRF(fcinfo, 0);
 	for (int i = 0; i < reconcile_kind_count; i++)
 	{
 		kinds[i] = CStringGetTextDatum(reconcile_kinds[i].name);
@@ -229,11 +228,5 @@ dvnt_reconciliation_report(PG_FUNCTION_ARGS)
 	values[0] = text_array(kinds, reconcile_kind_count);
 	values[1] = text_array(advice, reconcile_kind_count);
 	values[2] = TimestampTzGetDatum(engine_now());
-	begin_command();
-	begin_reading();
-	run_stable(&report, values, NULL);
-	rows_to_result(fcinfo);
-	end_reading();
-	SPI_finish();
-	return (Datum) 0;
+	return answer_rows(fcinfo, &report, values, NULL);
 }

@@ -356,7 +356,7 @@ PG_FUNCTION_INFO_V1(dvnt_refund_requests);
 Datum
 dvnt_refund_requests(PG_FUNCTION_ARGS)
 {
-	return rows_about_event(fcinfo, &list_requests);
+	return rows_about_event(fcinfo, &list_requests, "view");
 }
 
 PG_FUNCTION_INFO_V1(dvnt_save_refund_policy);

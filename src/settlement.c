@@ -270,21 +270,24 @@ KEPT_PLAN(read_report,
 		  "ORDER BY account <> 'platform', account, currency",
 		  TIMESTAMPTZOID);
 
+/* The end of a day, UTC; dates go further than instants do. */
+static TimestampTz
+end_of(DateADT day)
+{
+	if (DATE_IS_NOBEGIN(day))
+		return DT_NOBEGIN;
+	if (day >= TIMESTAMP_END_JULIAN - POSTGRES_EPOCH_JDATE)
+		return DT_NOEND;
+	return ((TimestampTz) day + 1) * USECS_PER_DAY;
+}
+
 PG_FUNCTION_INFO_V1(dvnt_settlement_report);
 
 /* settlement_report(day) → rows */
 Datum
 dvnt_settlement_report(PG_FUNCTION_ARGS)
 {
-	/* the epoch of a date and of a timestamptz is the same midnight, UTC */
-	Datum		end = TimestampTzGetDatum(PG_ARGISNULL(0) || DATE_NOT_FINITE(PG_GETARG_DATEADT(0)) ? DT_NOEND : (TimestampTz) (PG_GETARG_DATEADT(0) + 1) * USECS_PER_DAY);
+	Datum		end = TimestampTzGetDatum(PG_ARGISNULL(0) ? DT_NOEND : end_of(PG_GETARG_DATEADT(0)));
 
-	InitMaterializedSRF(fcinfo, 0);
-	begin_command();
-	begin_reading();
-	run_stable(&read_report, &end, NULL);
-	rows_to_result(fcinfo);
-	end_reading();
-	SPI_finish();
-	return (Datum) 0;
+	return answer_rows(fcinfo, &read_report, &end, NULL);
 }

@@ -215,6 +215,20 @@ rows_to_result(FunctionCallInfo fcinfo)
 	}
 }
 
+/* A whole set-returning function that only reads: the rows of a statement. */
+Datum
+answer_rows(FunctionCallInfo fcinfo, KeptPlan *plan, const Datum *values, const char *nulls)
+{
+	InitMaterializedSRF(fcinfo, 0);
+	begin_command();
+	begin_reading();
+	run_stable(plan, values, nulls);
+	rows_to_result(fcinfo);
+	end_reading();
+	SPI_finish();
+	return (Datum) 0;
+}
+
 /* Begins a step that may have to be undone by itself; errors must be caught and undo it, too. */
 void
 guarded_begin(Guard *guard)

@@ -1,7 +1,7 @@
 -- The nightly proof: what Stripe lists, page by page, is what the ledger has, to the cent, on the platform's account and on
 -- each organizer's; and what is not is said.
 \ir support/setup.sql
-SELECT plan(70);
+SELECT plan(72);
 
 CREATE TEMP TABLE shop AS SELECT event, make_tier(event) AS tier FROM (SELECT make_event(make_host('settled')) AS event) e;
 SELECT ticketing.relay_start('acct_platform', false, '') \g /dev/null
@@ -316,6 +316,8 @@ SELECT set_eq('SELECT findings()', ARRAY[]::text[], 'and is answered');
 -- ---- by day
 
 SELECT is((SELECT count(*) FROM ticketing.settlement_report((ticketing.clock() AT TIME ZONE 'UTC')::date - 100)), 0::bigint, 'before the first day there is nothing');
+SELECT is((SELECT count(*) FROM ticketing.settlement_report('-infinity')), 0::bigint, 'nor before all days');
+SELECT set_eq($$ SELECT r::text FROM ticketing.settlement_report('5874897-12-31') r $$, $$ SELECT r::text FROM ticketing.settlement_report() r $$, 'up to a day beyond all instants there is everything');
 SELECT set_eq('SELECT report((ticketing.clock() AT TIME ZONE ''UTC'')::date)', 'SELECT report()', 'up to today is all');
 SELECT is((SELECT count(*) FROM ticketing.settlement_report(((SELECT min(created) FROM ticketing.balance_transactions) AT TIME ZONE 'UTC')::date) WHERE difference_cents = 0), 2::bigint, 'the first day agrees by itself');
 
