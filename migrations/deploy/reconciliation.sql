@@ -42,8 +42,6 @@ CREATE TABLE IF NOT EXISTS ticketing.reconciliation_runs (
 COMMENT ON TABLE ticketing.reconciliation_runs IS 'What each run of reconcile_orders came to: new findings, repairs, findings whose fault had gone. The last hundred.';
 
 -- What is looked for each minute.
-CREATE INDEX IF NOT EXISTS refunds_under_way ON ticketing.refunds (created_at) WHERE state IN ('requested', 'pending');
-CREATE INDEX IF NOT EXISTS disputes_under_way ON ticketing.disputes (created_at) WHERE phase IN ('inquiry', 'open');
 
 SELECT pg_temp.own_tables('event_cursors', 'stripe_checks', 'reconciliation_runs');
 COMMIT;
