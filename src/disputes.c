@@ -485,47 +485,24 @@ ask_for_payment_first(const Hearing *hearing)
 	ask_about_dispute(hearing->dispute.id, &hearing->order.order_id, enqueue_stripe_request(&request, hearing->now), hearing->now);
 }
 
-/* For try_step: an order that people have decided about. */
-typedef struct DecidedOrder
-{
-	pg_uuid_t	order_id;
-	TimestampTz now;
-} DecidedOrder;
-
+/* An order that people have decided about, for an OrderBatch. */
 static void
-settle_order(void *argument)
+settle_order(LockedOrder *order, const char *actor, TimestampTz now)
 {
-	DecidedOrder *decided = argument;
-	Datum		values[2] = {UUIDPGetDatum(&decided->order_id), Int32GetDatum(1)};
-	LockedOrder order;
+	Datum		values[2] = {UUIDPGetDatum(&order->order_id), Int32GetDatum(1)};
 
-	lock_order(&decided->order_id, &order);
 	if (run_latest(&decided_orders, values, NULL) > 0)
-		order_apply_locked(&order, DatumGetBool(row_datum(0, 2)) ? ORDER_EVENT_DISPUTE_SETTLED : ORDER_EVENT_DISPUTE_LOST, "sweep", NULL, decided->now);
+		order_apply_locked(order, DatumGetBool(row_datum(0, 2)) ? ORDER_EVENT_DISPUTE_SETTLED : ORDER_EVENT_DISPUTE_LOST, "sweep", NULL, now);
 }
 
 /* Disputes of a part of the payment that were lost: when people have decided about every ticket, the order is disputed no more. Returns how many. */
 int
 settle_decided_disputes(int max_orders, TimestampTz now)
 {
+	const OrderBatch batch = {.work = settle_order, .finding = "dispute_not_settled", .now = now};
 	Datum		values[2] = {(Datum) 0, Int32GetDatum(max_orders)};
-	uint64		rows = run_latest(&decided_orders, values, "n ");
-	DecidedOrder *decided = palloc(sizeof(DecidedOrder) * (rows + 1));
 
-	for (uint64 row = 0; row < rows; row++)
-		decided[row] = (DecidedOrder) {*DatumGetUUIDP(row_datum(row, 1)), now};
-	for (uint64 row = 0; row < rows; row++)
-	{
-		char	   *failure = try_step(settle_order, &decided[row]);
-		Answer		detail;
-
-		if (failure == NULL)
-			continue;
-		answer_begin(&detail);
-		answer_text(&detail, "error", failure);
-		record_finding("dispute_not_settled", psprintf("orders/%s", uuid_text(&decided[row].order_id)), answer_end(&detail), now);
-	}
-	return (int) rows;
+	return work_through_orders(&batch, run_latest(&decided_orders, values, "n "));
 }
 
 /* get_dispute */

@@ -491,6 +491,20 @@ typedef struct CheckoutPage
 
 extern const char *checkout_session_params(const CheckoutPage *page);
 
+/*-- order_batch.c --*/
+
+/* Work on many orders, each locked and undone by itself. */
+typedef struct OrderBatch
+{
+	void		(*work) (LockedOrder *order, const char *actor, TimestampTz now);
+	const char *actor;			/* NULL: nobody in particular */
+	const char *finding;		/* its kind, about an order whose work failed */
+	void		(*put_off) (const pg_uuid_t *order_id, TimestampTz now);	/* what else is done then; may be NULL */
+	TimestampTz now;
+} OrderBatch;
+
+extern int	work_through_orders(const OrderBatch *batch, uint64 rows);
+
 /*-- order_ends.c --*/
 
 extern void give_time_to_pay(LockedOrder *order, TimestampTz now);

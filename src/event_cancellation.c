@@ -32,53 +32,26 @@ KEPT_PLAN(next_orders,
 KEPT_PLAN(count_orders,
 		  "SELECT count(*) " OPEN_ORDERS, TIMESTAMPTZOID, INT4OID);
 
-/* For try_step. */
-typedef struct CanceledOrder
-{
-	pg_uuid_t	order_id;
-	const char *actor;
-	TimestampTz now;
-} CanceledOrder;
-
 static void
-give_back(void *argument)
+give_back(LockedOrder *order, const char *actor, TimestampTz now)
 {
-	CanceledOrder *canceled = argument;
-	LockedOrder order;
 	RefundMade	made;
 
-	lock_order(&canceled->order_id, &order);
-	if (order.state == ORDER_AWAITING_PAYMENT)
-		order_apply_locked(&order, ORDER_EVENT_USER_CANCELED, "cancel_event", NULL, canceled->now);
+	if (order->state == ORDER_AWAITING_PAYMENT)
+		order_apply_locked(order, ORDER_EVENT_USER_CANCELED, "cancel_event", NULL, now);
 	else
-		refund_tickets(&order, NULL, "event_canceled", canceled->actor, true, &made, canceled->now);
+		refund_tickets(order, NULL, "event_canceled", actor, true, &made, now);
 }
 
 /* Gives back up to so many orders of canceled events; event_id 0: of any. How many. */
 static int
 give_back_orders(int32 event_id, const char *actor, int max_orders, TimestampTz now)
 {
+	const OrderBatch batch = {.work = give_back, .actor = actor, .finding = "refund_not_made", .now = now};
 	Datum		values[3] = {TimestampTzGetDatum(now), Int32GetDatum(event_id), Int32GetDatum(max_orders)};
-	uint64		rows;
-	CanceledOrder *canceled;
 
 	declare_lock(RANK_ORDER);
-	rows = run_latest(&next_orders, values, event_id == 0 ? " n " : NULL);
-	canceled = palloc(sizeof(CanceledOrder) * (rows + 1));
-	for (uint64 row = 0; row < rows; row++)
-		canceled[row] = (CanceledOrder) {*DatumGetUUIDP(row_datum(row, 1)), actor, now};
-	for (uint64 row = 0; row < rows; row++)
-	{
-		char	   *failure = try_step(give_back, &canceled[row]);
-		Answer		detail;
-
-		if (failure == NULL)
-			continue;
-		answer_begin(&detail);
-		answer_text(&detail, "error", failure);
-		record_finding("refund_not_made", psprintf("orders/%s", uuid_text(&canceled[row].order_id)), answer_end(&detail), now);
-	}
-	return (int) rows;
+	return work_through_orders(&batch, run_latest(&next_orders, values, event_id == 0 ? " n " : NULL));
 }
 
 PG_FUNCTION_INFO_V1(dvnt_cancel_event);

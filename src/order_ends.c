@@ -156,60 +156,41 @@ end_order(LockedOrder *order, TimestampTz now)
 		order_apply_locked(order, ORDER_EVENT_HOLD_ENDED, "clock", NULL, now);
 }
 
-/* For try_step: an order's id. */
-typedef struct DueOrder
-{
-	pg_uuid_t	order_id;
-	TimestampTz now;
-} DueOrder;
-
-static void
-end_due_order(void *argument)
-{
-	DueOrder   *due = argument;
-	LockedOrder order;
-
-	lock_order(&due->order_id, &order);
-	end_order(&order, due->now);
-}
-
 /* Does what is due of one order, which nobody has looked at in time. */
 void
 end_order_now(const pg_uuid_t *order_id, TimestampTz now)
 {
-	DueOrder	due = {*order_id, now};
+	LockedOrder order;
 
-	end_due_order(&due);
+	lock_order(order_id, &order);
+	end_order(&order, now);
+}
+
+/* For an OrderBatch. */
+static void
+end_due_order(LockedOrder *order, const char *actor, TimestampTz now)
+{
+	end_order(order, now);
+}
+
+/* What could not be ended is tried again in a while. */
+static void
+put_off_end(const pg_uuid_t *order_id, TimestampTz now)
+{
+	Datum		values[2] = {UUIDPGetDatum(order_id), TimestampTzGetDatum(add_seconds(now, FAILED_END_SECONDS))};
+
+	run_latest(&put_off, values, NULL);
 }
 
 /* Ends orders whose time is over; those that somebody works on are left to the next time. Returns how many. */
 int
 end_due_orders(int max_rows, TimestampTz now)
 {
+	const OrderBatch batch = {.work = end_due_order, .finding = "order_not_ended", .put_off = put_off_end, .now = now};
 	Datum		values[2] = {TimestampTzGetDatum(now), Int32GetDatum(max_rows)};
-	uint64		rows;
-	DueOrder   *due;
 
 	declare_lock(RANK_ORDER);
-	rows = run_latest(&due_orders, values, NULL);
-	due = palloc(sizeof(DueOrder) * (rows + 1));
-	for (uint64 row = 0; row < rows; row++)
-		due[row] = (DueOrder) {*DatumGetUUIDP(row_datum(row, 1)), now};
-	for (uint64 row = 0; row < rows; row++)
-	{
-		char	   *failure = try_step(end_due_order, &due[row]);
-		Answer		detail;
-
-		if (failure == NULL)
-			continue;
-		values[0] = UUIDPGetDatum(&due[row].order_id);
-		values[1] = TimestampTzGetDatum(add_seconds(now, FAILED_END_SECONDS));
-		run_latest(&put_off, values, NULL);
-		answer_begin(&detail);
-		answer_text(&detail, "error", failure);
-		record_finding("order_not_ended", psprintf("orders/%s", uuid_text(&due[row].order_id)), answer_end(&detail), now);
-	}
-	return (int) rows;
+	return work_through_orders(&batch, run_latest(&due_orders, values, NULL));
 }
 
 PG_FUNCTION_INFO_V1(dvnt_end_due_orders);
