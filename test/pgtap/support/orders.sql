@@ -11,10 +11,19 @@ BEGIN
   DELETE FROM ticketing.stripe_requests WHERE state IN ('ready', 'leased');
 END
 $$;
+-- The event that is named, or the test's.
+CREATE FUNCTION this_event(named integer) RETURNS integer LANGUAGE plpgsql AS $$
+BEGIN
+  IF named IS NULL THEN
+    RETURN (SELECT event FROM shop);
+  END IF;
+  RETURN named;
+END
+$$;
 -- Orders of so many tickets of a tier of their own: one that the buyer can pay, one that he has paid, and one of free tickets.
 CREATE FUNCTION unpaid_order(buyer text, quantity integer DEFAULT 1, price integer DEFAULT 2500, seats integer DEFAULT 10, per_user integer DEFAULT NULL, of_event integer DEFAULT NULL) RETURNS uuid LANGUAGE plpgsql AS $$
 DECLARE
-  its_event integer := coalesce(of_event, (SELECT event FROM shop));
+  its_event integer := this_event(of_event);
 BEGIN
   PERFORM clear_outbox();
   RETURN payable_order(buyer, its_event, items(make_tier(its_event, price, seats, per_user), quantity));
@@ -30,7 +39,7 @@ END
 $$;
 CREATE FUNCTION free_order(buyer text, quantity integer DEFAULT 1, of_event integer DEFAULT NULL) RETURNS uuid LANGUAGE plpgsql AS $$
 DECLARE
-  its_event integer := coalesce(of_event, (SELECT event FROM shop));
+  its_event integer := this_event(of_event);
 BEGIN
   RETURN ticketing.claim_free_tickets(buyer, its_event, items(make_tier(its_event, 0), quantity)) ->> 'order_id';
 END
