@@ -1,14 +1,13 @@
 -- The ledger: every figure is a sum over it, what an event has earned is rolled up behind the sales, and check_invariants
 -- sees each way in which books and orders could disagree.
 \ir support/setup.sql
+\ir support/orders.sql
 SELECT plan(51);
 
 CREATE TEMP TABLE shop AS SELECT make_event(make_host('ledger')) AS event;
-SELECT ticketing.relay_start('acct_platform', false, '') \g /dev/null
-DELETE FROM ticketing.stripe_requests WHERE state IN ('ready', 'leased');
 
 -- Two tickets of 25.00: fees of 3.25 on each side.
-CREATE TEMP TABLE bought AS SELECT payable_order('ledger_buyer', event, items(make_tier(event), 2)) AS id FROM shop;
+CREATE TEMP TABLE bought AS SELECT unpaid_order('ledger_buyer', 2) AS id;
 SELECT is(pay(id), 'applied', 'two tickets are paid') FROM bought;
 CREATE FUNCTION payment() RETURNS text LANGUAGE sql AS $$ SELECT intent(id, 'succeeded') ->> 'id' FROM bought $$;
 CREATE FUNCTION lines(of_source text) RETURNS SETOF text LANGUAGE sql AS $$
