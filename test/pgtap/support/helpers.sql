@@ -52,6 +52,9 @@ EXCEPTION WHEN OTHERS THEN
 END
 $$;
 
+-- A trigger that raises, for failures at a chosen place.
+CREATE FUNCTION made_to_fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'made to fail' USING ERRCODE = 'XX999'; END $$;
+
 -- ---- things to sell
 
 -- A claim of a client session.
