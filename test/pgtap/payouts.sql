@@ -141,20 +141,17 @@ BEGIN
   RETURN (SELECT concat_ws(' ', p.charges_enabled, p.payouts_enabled, p.details_submitted, '/', a.charges_enabled, a.payouts_enabled, a.details_submitted) FROM ticketing.payees p JOIN public.organizer_accounts a USING (host_id) WHERE host_id = host);
 END
 $$;
-CREATE FUNCTION account(charges boolean) RETURNS jsonb LANGUAGE sql AS $$
-  SELECT jsonb_build_object('id', 'acct_pat', 'object', 'account', 'charges_enabled', charges, 'payouts_enabled', true, 'details_submitted', true)
-$$;
 CREATE TEMP TABLE waiting AS SELECT unpaid_order('waiting', 2, of_event => event) AS id FROM newer;
-SELECT is(account_tells('account.updated', account(true)) || ', ' || account_tells('account.updated', account(false)), 'applied fetched, applied fetched', 'an account has changed, twice');
+SELECT is(account_tells('account.updated', account('acct_pat', true)) || ', ' || account_tells('account.updated', account('acct_pat', false)), 'applied fetched, applied fetched', 'an account has changed, twice');
 SELECT results_eq($$ SELECT path, stripe_account, count(*) FROM ticketing.stripe_requests WHERE kind = 'get_account' GROUP BY 1, 2 $$, $$ VALUES ('/v1/accounts/acct_pat', NULL, 1::bigint) $$, 'the platform asks for it, once');
 SELECT is(flags(), 't t t / t t t', 'what is told is not believed');
-SELECT is(carry('get_account', 200, account(false)) || ' ' || flags(), 'done f t t / f t t', 'what Stripe answers is, and is shown');
+SELECT is(carry('get_account', 200, account('acct_pat', false)) || ' ' || flags(), 'done f t t / f t t', 'what Stripe answers is, and is shown');
 SELECT is(attempt(format('SELECT ticketing.create_payment_intent(''new'', %s, items(make_tier(%1$s), 1))', event)), 'PT409 wrong_state', 'nothing is sold for who cannot be paid') FROM newer;
 SELECT is(pay(id), 'applied', 'what was ordered before is paid') FROM waiting;
 SELECT is((SELECT state FROM ticketing.orders JOIN waiting ON id = order_id), 'paid', 'as it was asked for');
-SELECT account_tells('account.updated', account(true)) \g /dev/null
+SELECT account_tells('account.updated', account('acct_pat', true)) \g /dev/null
 SELECT carry_late('get_account', '{"id": "acct_pat", "object": "account"}') \g /dev/null
-SELECT is(flags() || ', ' || carry('get_account', 200, account(true)) || ' ' || flags(), 'f t t / f t t, done t t t / t t t', 'an answer that is applied late says nothing: it is asked for again');
+SELECT is(flags() || ', ' || carry('get_account', 200, account('acct_pat', true)) || ' ' || flags(), 'f t t / f t t, done t t t / t t t', 'an answer that is applied late says nothing: it is asked for again');
 SELECT is(account_tells('account.application.deauthorized', '{"id": "ca_ours", "object": "application"}') || ' ' || flags(), 'applied f t t / f t t', 'he cuts us off: he cannot be paid any more');
 SELECT is((SELECT detail FROM ticketing.findings WHERE (kind, entity) = ('payee_left', 'payees/pat')), '{"stripe_account_id": "acct_pat"}', 'which is a finding');
 SELECT is_empty('SELECT broken_invariants()', 'all is well');

@@ -117,6 +117,11 @@ CREATE FUNCTION intent(order_id uuid, status text, changes jsonb DEFAULT '{}') R
   FROM ticketing.orders o WHERE o.order_id = intent.order_id
 $$;
 
+-- An account as Stripe would show it.
+CREATE FUNCTION account(id text, charges boolean, payouts boolean DEFAULT true, details boolean DEFAULT true) RETURNS jsonb LANGUAGE sql AS $$
+  SELECT jsonb_build_object('id', id, 'object', 'account', 'charges_enabled', charges, 'payouts_enabled', payouts, 'details_submitted', details)
+$$;
+
 -- Plays the relay, once: claims every request that is ready and answers it as Stripe would; returns what relay_complete said.
 CREATE FUNCTION relay(intent_status text DEFAULT 'requires_payment_method') RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
