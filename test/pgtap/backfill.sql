@@ -63,8 +63,7 @@ SELECT is(carry(anna, 'create_refund', 200, jsonb_build_object('id', 're_1', 'ob
 SELECT is(after(created_at, '61 seconds') ->> 'refunds', '1', 'it is asked about as payments are') FROM ticketing.refunds, o WHERE order_id = anna;
 SELECT is(carry(anna, 'get_refund', 200, jsonb_build_object('id', 're_1', 'object', 'refund', 'status', 'succeeded', 'amount', 2663)), 'done: refunded', 'and has arrived') FROM o;
 
-INSERT INTO ticketing.disputes (dispute_id, order_id, event_id, payment_intent_id, amount_cents, currency, status, phase, created_at, updated_at)
-SELECT 'dp_backfill', anna, event, 'pi_' || replace(anna::text, '-', ''), 2663, 'usd', 'needs_response', 'open', ticketing.clock(), ticketing.clock() FROM o, shop;
+SELECT known_dispute(anna, 'dp_backfill', 2663, 'needs_response', 'open') FROM o \g /dev/null
 SELECT is(after(ticketing.clock(), '61 seconds') ->> 'disputes', '1', 'so is an open dispute');
 SELECT results_eq($$ SELECT asked('get_dispute') $$, $$ VALUES ('/v1/disputes/dp_backfill 2') $$, 'behind all others');
 DELETE FROM ticketing.disputes;

@@ -26,6 +26,9 @@ BEGIN
   RETURN account_tells('payout.' || type, payout, account) || ', ' || carry('get_payout', 200, payout);
 END
 $$;
+CREATE FUNCTION which(event_id integer) RETURNS text LANGUAGE sql AS $$
+  SELECT CASE which.event_id WHEN (SELECT event FROM older) THEN 'older' WHEN (SELECT event FROM newer) THEN 'newer' WHEN (SELECT event FROM unsold) THEN 'unsold' END
+$$;
 -- How a payout stands, what of it is which event's, before and after fees, and how the application sees it.
 CREATE FUNCTION stands(named text) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
@@ -34,13 +37,13 @@ END
 $$;
 CREATE FUNCTION parts(named text) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
-  RETURN (SELECT string_agg(concat_ws(' ', CASE event_id WHEN (SELECT event FROM older) THEN 'older' WHEN (SELECT event FROM newer) THEN 'newer' WHEN (SELECT event FROM unsold) THEN 'unsold' END, gross_cents, amount_cents), ', ' ORDER BY event_id DESC)
+  RETURN (SELECT string_agg(concat_ws(' ', which(event_id), gross_cents, amount_cents), ', ' ORDER BY event_id DESC)
           FROM ticketing.payout_events WHERE payout_id = 'po_' || named);
 END
 $$;
 CREATE FUNCTION shown(named text) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
-  RETURN (SELECT string_agg(concat_ws(' ', CASE event_id WHEN (SELECT event FROM older) THEN 'older' WHEN (SELECT event FROM newer) THEN 'newer' WHEN (SELECT event FROM unsold) THEN 'unsold' END, host_id, status, gross_cents, net_cents, extract(epoch FROM release_at)::bigint), ', ' ORDER BY event_id DESC)
+  RETURN (SELECT string_agg(concat_ws(' ', which(event_id), host_id, status, gross_cents, net_cents, extract(epoch FROM release_at)::bigint), ', ' ORDER BY event_id DESC)
           FROM public.payouts WHERE stripe_payout_id = 'po_' || named);
 END
 $$;

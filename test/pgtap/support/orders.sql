@@ -168,6 +168,13 @@ BEGIN
   PERFORM ticketing.sweep_stripe();
 END
 $$;
+-- A dispute that the engine knows of, without what follows from one.
+CREATE FUNCTION known_dispute(of_order uuid, id text, amount integer, status text, phase text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  INSERT INTO ticketing.disputes (dispute_id, order_id, event_id, payment_intent_id, amount_cents, currency, status, phase, created_at, updated_at)
+  SELECT id, order_id, event_id, payment_intent_id, amount, currency, known_dispute.status, known_dispute.phase, ticketing.clock(), ticketing.clock() FROM ticketing.orders WHERE order_id = of_order;
+END
+$$;
 -- A list of Stripe's.
 CREATE FUNCTION page(more boolean, VARIADIC objects jsonb[]) RETURNS jsonb LANGUAGE sql AS $$ SELECT jsonb_build_object('object', 'list', 'has_more', more, 'data', to_jsonb(objects)) $$;
 -- A refund that somebody has made at Stripe.
