@@ -5,31 +5,12 @@ SELECT plan(60);
 
 DELETE FROM ticketing.event_cursors;
 CREATE TEMP TABLE shop AS SELECT make_event(make_host('backfill')) AS event;
-CREATE FUNCTION new_order(buyer text) RETURNS uuid LANGUAGE plpgsql AS $$
-BEGIN
-  DELETE FROM ticketing.stripe_requests WHERE state IN ('ready', 'leased');
-  RETURN payable_order(buyer, (SELECT event FROM shop), items(make_tier((SELECT event FROM shop), 2500, 10), 1));
-END
-$$;
 CREATE FUNCTION after(instant timestamptz, wait interval) RETURNS jsonb LANGUAGE plpgsql AS $$
 BEGIN
   PERFORM wait_until(instant + wait);
   RETURN ticketing.enqueue_reconciliation();
 END
 $$;
--- Claims, and answers all requests of a kind.
-CREATE FUNCTION reply(what text, http integer, said_body jsonb) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-  said text;
-BEGIN
-  PERFORM ticketing.relay_claim(100, '1 minute');
-  SELECT string_agg(ticketing.relay_complete(r.id, r.lease_token, http, '{}', convert_to(said_body::text, 'UTF8')), ' ') INTO said
-  FROM ticketing.stripe_requests r WHERE r.kind = what AND r.state = 'leased';
-  RETURN said;
-END
-$$;
--- A page of events, the newest first.
-CREATE FUNCTION page(more boolean, VARIADIC events jsonb[]) RETURNS jsonb LANGUAGE sql AS $$ SELECT jsonb_build_object('object', 'list', 'has_more', more, 'data', to_jsonb(events)) $$;
 CREATE FUNCTION event(id text, type text, object jsonb, changes jsonb DEFAULT '{}') RETURNS jsonb LANGUAGE sql AS $$ SELECT convert_from(stripe_event(id, type, object, changes), 'UTF8')::jsonb $$;
 CREATE FUNCTION asked(what text) RETURNS SETOF text LANGUAGE plpgsql AS $$
 BEGIN
@@ -44,7 +25,7 @@ $$;
 
 -- ---- what somebody waits for
 
-CREATE TEMP TABLE o AS SELECT new_order('anna') AS anna;
+CREATE TEMP TABLE o AS SELECT unpaid_order('anna') AS anna;
 ALTER TABLE o ADD made timestamptz;
 UPDATE o SET made = (SELECT created_at FROM ticketing.orders WHERE order_id = anna);
 SELECT is(after(made, '59 seconds') ->> 'payments', '0', 'a payment that a buyer has had for less than a minute is not asked about') FROM o;
@@ -68,7 +49,7 @@ SELECT is(after(made, '49 hours') ->> 'payments', '0', 'nobody waits any more') 
 SELECT is_empty('SELECT * FROM ticketing.stripe_checks', 'and nothing is remembered');
 
 -- Somebody was away: what was missed is asked once.
-UPDATE o SET anna = new_order('bert');
+UPDATE o SET anna = unpaid_order('bert');
 UPDATE o SET made = (SELECT created_at FROM ticketing.orders WHERE order_id = anna);
 UPDATE ticketing.orders SET expires_at = 'infinity', due_at = NULL WHERE order_id IN (SELECT anna FROM o);
 SELECT is(after(made, '2 hours') ->> 'payments', '1', 'three checks were missed') FROM o;
@@ -82,20 +63,19 @@ SELECT is(carry(anna, 'create_refund', 200, jsonb_build_object('id', 're_1', 'ob
 SELECT is(after(created_at, '61 seconds') ->> 'refunds', '1', 'it is asked about as payments are') FROM ticketing.refunds, o WHERE order_id = anna;
 SELECT is(carry(anna, 'get_refund', 200, jsonb_build_object('id', 're_1', 'object', 'refund', 'status', 'succeeded', 'amount', 2663)), 'done: refunded', 'and has arrived') FROM o;
 
-INSERT INTO ticketing.disputes (dispute_id, order_id, event_id, payment_intent_id, amount_cents, currency, status, phase, created_at, updated_at)
-SELECT 'dp_backfill', anna, event, 'pi_' || replace(anna::text, '-', ''), 2663, 'usd', 'needs_response', 'open', ticketing.clock(), ticketing.clock() FROM o, shop;
+SELECT known_dispute(anna, 'dp_backfill', 2663, 'needs_response', 'open') FROM o \g /dev/null
 SELECT is(after(ticketing.clock(), '61 seconds') ->> 'disputes', '1', 'so is an open dispute');
 SELECT results_eq($$ SELECT asked('get_dispute') $$, $$ VALUES ('/v1/disputes/dp_backfill 2') $$, 'behind all others');
 DELETE FROM ticketing.disputes;
 
 -- ---- events
 
-DELETE FROM ticketing.stripe_requests WHERE state IN ('ready', 'leased');
+SELECT clear_outbox() \g /dev/null
 DELETE FROM ticketing.event_cursors;
 DELETE FROM ticketing.payees WHERE stripe_account_id IS NOT NULL AND host_id <> 'backfill';
-UPDATE o SET anna = new_order('carla');
+UPDATE o SET anna = unpaid_order('carla');
 ALTER TABLE o ADD dora uuid;
-UPDATE o SET dora = new_order('dora');
+UPDATE o SET dora = unpaid_order('dora');
 SELECT is(ticketing.enqueue_reconciliation() ->> 'event_pages', '1', 'the events of the platform are asked for');
 UPDATE ticketing.event_cursors SET next_at = 'infinity' WHERE account = 'acct_backfill';
 SELECT is(ticketing.enqueue_reconciliation() ->> 'event_pages', '0', 'once');
@@ -103,7 +83,7 @@ SELECT results_eq($$ SELECT params ->> 'limit', (params #>> '{created,gte}')::bi
     params -> 'types' @> '["payment_intent.succeeded", "charge.refunded"]' AND jsonb_array_length(params -> 'types') <= 20, lane FROM ticketing.stripe_requests WHERE kind = 'list_events' $$,
   $$ VALUES ('100', true, true, 2::smallint) $$, 'those of three days, of the types that mean something, behind all others');
 -- Newest first: a decline that was followed by a success, of two orders.
-SELECT is(reply('list_events', 200, page(true,
+SELECT is(carry('list_events', 200, page(true,
     event('evt_3', 'payment_intent.succeeded', intent(anna, 'succeeded', '{"client_secret": "pi_secret_of_anna"}')),
     event('evt_2', 'payment_intent.payment_failed', intent(anna, 'requires_payment_method', '{"last_payment_error": {"code": "card_declined"}}')))), 'done', 'the newest page comes first') FROM o;
 SELECT is(show(anna, 'state'), 'paid', 'its events are heard: the order is paid whose webhooks never came') FROM o;
@@ -116,7 +96,7 @@ SELECT is((SELECT seen_until < ticketing.clock() - interval '2 days' FROM ticket
 
 -- A page with what cannot be applied, what is known, what nobody wants and what is no event.
 ALTER TABLE ticketing.order_events ADD CONSTRAINT in_the_way CHECK (NOT (event = 'declined' AND source = 'evt_bad')) NOT VALID;
-SELECT is(reply('list_events', 200, page(false,
+SELECT is(carry('list_events', 200, page(false,
     event('evt_1', 'payment_intent.succeeded', intent(dora, 'succeeded')),
     event('evt_3', 'payment_intent.succeeded', intent(anna, 'succeeded')),
     event('evt_noise', 'customer.created', '{"id": "cus_1"}'),
@@ -134,12 +114,12 @@ SELECT results_eq($$ SELECT (params #>> '{created,lte}')::bigint - (params #>> '
   'and the five minutes before that, once more');
 
 -- An answer that is applied late has lost its page.
-SELECT is(reply('list_events', 200, '{"object": "list"}'), 'done', 'an answer without a page') FROM o;
+SELECT is(carry('list_events', 200, '{"object": "list"}'), 'done', 'an answer without a page') FROM o;
 SELECT is(ticketing.enqueue_reconciliation() ->> 'event_pages', '1', 'is asked for again');
-SELECT is(reply('list_events', 200, page(false, VARIADIC '{}'::jsonb[])), 'done', 'an empty page ends the window') FROM o;
+SELECT is(carry('list_events', 200, page(false, VARIADIC '{}'::jsonb[])), 'done', 'an empty page ends the window') FROM o;
 
 -- A buyer's zero or half a character, which no text of ours can hold, must not keep a page for ever.
-UPDATE o SET anna = new_order('frida');
+UPDATE o SET anna = unpaid_order('frida');
 SELECT is(after(ticketing.clock(), '6 minutes') ->> 'event_pages', '1', 'the next window');
 SELECT ticketing.relay_claim(100, '1 minute') \g /dev/null
 SELECT is(ticketing.relay_complete(r.id, r.lease_token, 200, '{}', convert_to(replace(page(false, event('evt_zero', 'payment_intent.succeeded', intent(anna, 'succeeded', '{"description": "NUL"}')))::text,

@@ -1,14 +1,13 @@
 -- The ledger: every figure is a sum over it, what an event has earned is rolled up behind the sales, and check_invariants
 -- sees each way in which books and orders could disagree.
 \ir support/setup.sql
+\ir support/orders.sql
 SELECT plan(51);
 
 CREATE TEMP TABLE shop AS SELECT make_event(make_host('ledger')) AS event;
-SELECT ticketing.relay_start('acct_platform', false, '') \g /dev/null
-DELETE FROM ticketing.stripe_requests WHERE state IN ('ready', 'leased');
 
 -- Two tickets of 25.00: fees of 3.25 on each side.
-CREATE TEMP TABLE bought AS SELECT payable_order('ledger_buyer', event, items(make_tier(event), 2)) AS id FROM shop;
+CREATE TEMP TABLE bought AS SELECT unpaid_order('ledger_buyer', 2) AS id;
 SELECT is(pay(id), 'applied', 'two tickets are paid') FROM bought;
 CREATE FUNCTION payment() RETURNS text LANGUAGE sql AS $$ SELECT intent(id, 'succeeded') ->> 'id' FROM bought $$;
 CREATE FUNCTION lines(of_source text) RETURNS SETOF text LANGUAGE sql AS $$
@@ -132,13 +131,10 @@ SELECT is(broken_by('SELECT book(''dispute'', ''txn_bank'', ''platform'', ''buye
 SELECT is(broken_by('UPDATE ticketing.refund_tickets SET organizer_fee_cents = 162 WHERE refund_id::text = (SELECT id FROM given)'), 'refund_within_tickets', 'refund_within_tickets: a refund is not more than its tickets'' parts');
 SELECT is(broken_by('UPDATE public.tickets SET status = ''active'' WHERE id = (SELECT ticket_id FROM given)'), 'refunded_ticket_ended', 'refunded_ticket_ended: what was given back opens no door');
 SELECT is(broken_by(format('UPDATE ticketing.orders SET dispute = ''won'' WHERE order_id = %s', our_order())), 'dispute_of_order', 'dispute_of_order: an order whose dispute nobody knows');
-SELECT is(broken_by(format('INSERT INTO ticketing.disputes (dispute_id, order_id, event_id, payment_intent_id, amount_cents, currency, status, phase, created_at, updated_at) '
-  'SELECT ''dp_1'', order_id, event_id, payment(), 100, ''usd'', ''lost'', ''lost'', now(), now() FROM ticketing.orders WHERE order_id = %1$s; INSERT INTO ticketing.dispute_tickets SELECT ''dp_1'', ticket_id FROM ticketing.order_tickets WHERE order_id = %1$s', our_order())),
+SELECT is(broken_by(format('SELECT known_dispute(%1$s, ''dp_1'', 100, ''lost'', ''lost''); INSERT INTO ticketing.dispute_tickets SELECT ''dp_1'', ticket_id FROM ticketing.order_tickets WHERE order_id = %1$s', our_order())),
   'disputed_ticket_suspended', 'disputed_ticket_suspended: what a bank took back opens no door');
 CREATE FUNCTION disputed(status text) RETURNS text LANGUAGE sql AS $$
-  SELECT format('INSERT INTO ticketing.disputes (dispute_id, order_id, event_id, payment_intent_id, amount_cents, currency, status, phase, created_at, updated_at) '
-    'SELECT ''dp_1'', order_id, event_id, payment(), 100, ''usd'', ''needs_response'', ''open'', now(), now() FROM ticketing.orders WHERE order_id = %1$s; '
-    'UPDATE ticketing.orders SET dispute = ''open'' WHERE order_id = %1$s; UPDATE public.orders SET status = %2$L WHERE id = %1$s', our_order(), status)
+  SELECT format('SELECT known_dispute(%1$s, ''dp_1'', 100, ''needs_response'', ''open''); UPDATE ticketing.orders SET dispute = ''open'' WHERE order_id = %1$s; UPDATE public.orders SET status = %2$L WHERE id = %1$s', our_order(), status)
 $$;
 SELECT is(broken_by(disputed('partially_refunded')), 'order_projected', 'order_projected: a dispute lies over the state');
 SELECT is(broken_by(disputed('disputed')), 'none', 'and is shown');

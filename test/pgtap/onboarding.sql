@@ -12,9 +12,6 @@ $$;
 CREATE FUNCTION shown(host text) RETURNS text LANGUAGE sql AS $$
   SELECT concat_ws(' ', stripe_account_id, charges_enabled, payouts_enabled, details_submitted) FROM public.organizer_accounts WHERE host_id = host
 $$;
-CREATE FUNCTION account(id text, charges boolean, payouts boolean, details boolean) RETURNS jsonb LANGUAGE sql AS $$
-  SELECT jsonb_build_object('id', id, 'object', 'account', 'charges_enabled', charges, 'payouts_enabled', payouts, 'details_submitted', details)
-$$;
 
 -- ---- arguments
 

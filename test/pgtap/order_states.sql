@@ -1,6 +1,7 @@
 -- What moves an order: the table itself, and every event on an order in every state that it can rest in, through the functions
 -- that bring the event in production.
 \ir support/setup.sql
+\ir support/orders.sql
 SELECT plan(51);
 
 -- ---- the table
@@ -32,28 +33,16 @@ SELECT is_empty($$ SELECT DISTINCT public_status FROM ticketing.order_transition
 -- ---- each of them happens
 
 CREATE TEMP TABLE shop AS SELECT make_event(make_host('states')) AS event;
-SELECT ticketing.relay_start('acct_platform', false, '') \g /dev/null
-CREATE SEQUENCE n;
-
-CREATE FUNCTION state_of(id uuid) RETURNS text LANGUAGE sql AS $$ SELECT state FROM ticketing.orders WHERE order_id = id $$;
 -- Delivers an event about the order's PaymentIntent, or about another one.
-CREATE FUNCTION tell(id uuid, type text, status text, changes jsonb DEFAULT '{}') RETURNS text LANGUAGE sql AS $$
-  SELECT deliver(stripe_event('evt_state_' || nextval('n'), 'payment_intent.' || type, intent(id, status, changes)))
-$$;
--- Time passes until the order is due, and somebody looks. (An offset that is read back is rounded to six digits: it is derived anew.)
-CREATE FUNCTION pass(id uuid) RETURNS void LANGUAGE sql AS $$
-  SELECT set_config('dvnt_ticketing.test_clock_offset', (extract(epoch FROM greatest(due_at, ticketing.clock()) - clock_timestamp()) * 1000 + 1)::text, true) FROM ticketing.orders WHERE order_id = id;
-  SELECT ticketing.end_due_orders()
+CREATE FUNCTION tell_of_payment(id uuid, type text, status text, changes jsonb DEFAULT '{}') RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+  RETURN tell(id, 'payment_intent.' || type, intent(id, status, changes));
+END
 $$;
 -- Stripe's answer to the order's request for a refund, or to the question how it stands.
-CREATE FUNCTION refund_answer(of_order uuid, status text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-  said text;
+CREATE FUNCTION refund_answer(of_order uuid, status text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-  PERFORM ticketing.relay_claim(100, '1 minute');
-  SELECT ticketing.relay_complete(r.id, r.lease_token, 200, '{}', convert_to(format('{"id": "re_%s", "object": "refund", "status": "%s"}', replace(of_order::text, '-', ''), refund_answer.status), 'UTF8')) INTO said
-  FROM ticketing.stripe_requests r WHERE r.order_id = of_order AND r.kind IN ('create_refund', 'get_refund') AND r.state = 'leased';
-  RETURN said;
+  PERFORM carry(of_order, kind, 200, jsonb_build_object('id', 're_' || replace(of_order::text, '-', ''), 'object', 'refund', 'status', status)) FROM unnest(ARRAY['create_refund', 'get_refund']) kind;
 END
 $$;
 -- Does to an order what an event is in production.
@@ -62,18 +51,18 @@ DECLARE
   other text := 'pi_other_' || replace(id::text, '-', '');
 BEGIN
   CASE what
-    WHEN 'requires_action', 'processing', 'canceled', 'succeeded' THEN PERFORM tell(id, what, what);
-    WHEN 'declined' THEN PERFORM tell(id, 'payment_failed', 'requires_payment_method', '{"last_payment_error": {"code": "card_declined"}}');
-    WHEN 'differs' THEN PERFORM tell(id, 'succeeded', 'succeeded', '{"amount_received": 1}');
+    WHEN 'requires_action', 'processing', 'canceled', 'succeeded' THEN PERFORM tell_of_payment(id, what, what);
+    WHEN 'declined' THEN PERFORM tell_of_payment(id, 'payment_failed', 'requires_payment_method', '{"last_payment_error": {"code": "card_declined"}}');
+    WHEN 'differs' THEN PERFORM tell_of_payment(id, 'succeeded', 'succeeded', '{"amount_received": 1}');
     WHEN 'another succeeded' THEN
       INSERT INTO ticketing.order_payments SELECT other, id, other, 'open', ticketing.clock(), ticketing.clock();
-      PERFORM tell(id, 'succeeded', 'succeeded', jsonb_build_object('id', other));
+      PERFORM tell_of_payment(id, 'succeeded', 'succeeded', jsonb_build_object('id', other));
     WHEN 'time' THEN PERFORM pass(id);
     WHEN 'cancel_order' THEN PERFORM attempt(format('SELECT ticketing.cancel_order(%L, user_id) FROM ticketing.orders WHERE order_id = %1$L', id));
     WHEN 'refunded' THEN PERFORM refund_answer(id, 'succeeded');
     WHEN 'refund failed' THEN
       IF NOT EXISTS (SELECT FROM ticketing.refunds r WHERE r.order_id = id AND stripe_refund_id IS NULL) THEN
-        PERFORM deliver(stripe_event('evt_state_' || nextval('n'), 'refund.failed', jsonb_build_object('id', 're_' || replace(id::text, '-', ''), 'object', 'refund', 'status', 'failed', 'payment_intent', intent(id, 'succeeded') ->> 'id')));
+        PERFORM tell('refund.failed', jsonb_build_object('id', 're_' || replace(id::text, '-', ''), 'object', 'refund', 'status', 'failed', 'payment_intent', intent(id, 'succeeded') ->> 'id'));
       END IF;
       PERFORM refund_answer(id, 'failed');
   END CASE;
@@ -82,12 +71,8 @@ $$;
 -- An order of one seat of a tier of its own, brought into a state.
 CREATE FUNCTION reach(state text) RETURNS uuid LANGUAGE plpgsql AS $$
 DECLARE
-  event integer := (SELECT shop.event FROM shop);
-  tier uuid := make_tier(event, 2500, 1);
-  id uuid;
+  id uuid := unpaid_order('state ' || nextval('n'), seats => 1);
 BEGIN
-  DELETE FROM ticketing.stripe_requests r WHERE r.state IN ('ready', 'leased');
-  id := payable_order('state ' || nextval('n'), event, items(tier, 1));
   CASE state
     WHEN 'awaiting_payment' THEN NULL;
     WHEN 'processing' THEN PERFORM happen(id, 'processing');
@@ -98,7 +83,7 @@ BEGIN
     WHEN 'paid' THEN PERFORM happen(id, 'succeeded');
     WHEN 'review' THEN PERFORM happen(id, 'differs');
     ELSE
-      PERFORM pass(id), pass(id), hold('another', event, items(tier, 1)), happen(id, 'succeeded');
+      PERFORM pass(id), pass(id), hold('another', (SELECT event FROM shop), items(tier_of(id), 1)), happen(id, 'succeeded');
       IF state IN ('refunded', 'refund_failed') THEN PERFORM happen(id, replace(state, '_', ' ')); END IF;
   END CASE;
   RETURN id;
@@ -122,9 +107,9 @@ CREATE FUNCTION outcome(state text, what text) RETURNS text LANGUAGE plpgsql AS 
 DECLARE
   id uuid := reach(state);
 BEGIN
-  IF state_of(id) IS DISTINCT FROM state THEN RETURN 'not reached: ' || state_of(id); END IF;
+  IF show(id, 'state') IS DISTINCT FROM state THEN RETURN 'not reached: ' || show(id, 'state'); END IF;
   PERFORM happen(id, what);
-  RETURN coalesce(nullif(state_of(id), state), '-');
+  RETURN coalesce(nullif(show(id, 'state'), state), '-');
 END
 $$;
 SELECT results_eq(
@@ -151,47 +136,36 @@ SELECT is(refusal_of(state), refusal, 'cancel_order: ' || state) FROM (VALUES ('
 
 -- ---- seats, and what Stripe is asked
 
--- In plpgsql, whose statements see what this very statement did before.
-CREATE FUNCTION asked(of_order uuid) RETURNS text LANGUAGE plpgsql AS $$
-BEGIN
-  RETURN (SELECT string_agg(r.kind || ' ' || r.state, ', ' ORDER BY r.seq) FROM ticketing.stripe_requests r WHERE r.order_id = of_order AND r.kind <> 'create_payment_intent');
-END
-$$;
-CREATE FUNCTION seats(of_order uuid) RETURNS text LANGUAGE plpgsql AS $$
-BEGIN
-  RETURN (SELECT format('%s held, %s sold', a.held, a.sold) FROM ticketing.order_items i JOIN ticketing.orders o USING (order_id), ticketing.availability(o.event_id) a WHERE o.order_id = of_order AND a.ticket_type_id = i.ticket_type_id);
-END
-$$;
-SELECT is(seats(reach(state)), seats, state || ': ' || seats) FROM (VALUES ('awaiting_payment', '1 held, 0 sold'), ('processing', '1 held, 0 sold'), ('expiring', '1 held, 0 sold'), ('canceling', '1 held, 0 sold'),
-  ('expired', '0 held, 0 sold'), ('canceled', '0 held, 0 sold'), ('paid', '0 held, 1 sold'), ('review', '1 held, 0 sold')) v (state, seats);
-SELECT is(asked(reach('expiring')), 'cancel_payment_intent ready', 'at the end of the time Stripe is asked to cancel');
-SELECT is(asked(reach('canceling')), 'cancel_payment_intent ready', 'and when the buyer gives up');
-SELECT is(asked(reach('processing')), 'get_payment_intent ready', 'news of a payment that settles is checked: it may be old');
-SELECT is(asked(reach('refunding')), 'cancel_payment_intent ready, create_refund ready', 'a late payment is given back');
+SELECT is(seats(reach(state)), seats, state || ': ' || seats) FROM (VALUES ('awaiting_payment', '1 held, 0 sold, 0 left'), ('processing', '1 held, 0 sold, 0 left'), ('expiring', '1 held, 0 sold, 0 left'), ('canceling', '1 held, 0 sold, 0 left'),
+  ('expired', '0 held, 0 sold, 1 left'), ('canceled', '0 held, 0 sold, 1 left'), ('paid', '0 held, 1 sold, 0 left'), ('review', '1 held, 0 sold, 0 left')) v (state, seats);
+SELECT is(outbox(reach('expiring')), 'create_payment_intent done, cancel_payment_intent ready', 'at the end of the time Stripe is asked to cancel');
+SELECT is(outbox(reach('canceling')), 'create_payment_intent done, cancel_payment_intent ready', 'and when the buyer gives up');
+SELECT is(outbox(reach('processing')), 'create_payment_intent done, get_payment_intent ready', 'news of a payment that settles is checked: it may be old');
+SELECT is(outbox(reach('refunding')), 'create_payment_intent done, cancel_payment_intent ready, create_refund ready', 'a late payment is given back');
 CREATE TEMP TABLE twice AS SELECT reach('paid') AS id;
-SELECT happen(id, 'another succeeded'), tell(id, 'succeeded', 'succeeded', jsonb_build_object('id', 'pi_other_' || replace(id::text, '-', ''))) FROM twice \g /dev/null
-SELECT is(asked(id), 'create_refund ready', 'a second payment is given back, once') FROM twice;
+SELECT happen(id, 'another succeeded'), tell_of_payment(id, 'succeeded', 'succeeded', jsonb_build_object('id', 'pi_other_' || replace(id::text, '-', ''))) FROM twice \g /dev/null
+SELECT is(outbox(id), 'create_payment_intent done, create_refund ready', 'a second payment is given back, once') FROM twice;
 SELECT results_eq($$ SELECT r.reason, r.payment_intent_id = 'pi_other_' || replace(twice.id::text, '-', ''), q.params ->> 'payment_intent' = r.payment_intent_id, q.params -> 'reverse_transfer', q.params -> 'refund_application_fee'
   FROM twice JOIN ticketing.refunds r ON r.order_id = twice.id JOIN ticketing.stripe_requests q ON q.id = r.stripe_request_id $$, $$ VALUES ('duplicate', true, true, 'true'::jsonb, 'true'::jsonb) $$, 'the second one, whole, from whom it went to');
 SELECT happen(id, 'refunded') FROM twice \g /dev/null
-SELECT is(state_of(id) || ' ' || (SELECT string_agg(event, ' ' ORDER BY e.id) FROM ticketing.order_events e WHERE e.order_id = twice.id), 'paid made succeeded duplicate duplicate_refunded', 'and the order is as it was') FROM twice;
+SELECT is(show(id, 'state') || ' ' || history(id), 'paid made succeeded duplicate duplicate_refunded', 'and the order is as it was') FROM twice;
 
 -- Before anything was sent nothing is to be canceled: the seats are back at once.
-DELETE FROM ticketing.stripe_requests WHERE state IN ('ready', 'leased');
+SELECT clear_outbox() \g /dev/null
 CREATE TEMP TABLE unsent AS SELECT order_tickets('unsent', event, items(make_tier(event, 2500, 1), 1)) AS id FROM shop;
 SELECT happen(id, 'cancel_order') FROM unsent \g /dev/null
-SELECT is(state_of(id) || ', ' || seats(id), 'canceled, 0 held, 0 sold', 'an order whose requests were never sent ends at once') FROM unsent;
+SELECT is(show(id, 'state') || ', ' || seats(id), 'canceled, 0 held, 0 sold, 1 left', 'an order whose requests were never sent ends at once') FROM unsent;
 SELECT results_eq($$ SELECT r.kind, r.state, r.error ->> 'code' FROM ticketing.stripe_requests r JOIN unsent ON order_id = unsent.id ORDER BY seq $$, $$ VALUES ('create_payment_intent', 'failed', 'order_ended') $$, 'and nothing is created for it');
 -- One that was sent comes back, and is canceled then.
-DELETE FROM ticketing.stripe_requests WHERE state IN ('ready', 'leased');
+SELECT clear_outbox() \g /dev/null
 CREATE TEMP TABLE sent AS SELECT order_tickets('sent', event, items(make_tier(event, 2500, 1), 1)) AS id FROM shop;
 INSERT INTO public.stripe_customers VALUES ('sent', 'cus_sent');
 UPDATE ticketing.stripe_requests SET waits_for = NULL, runnable = true, run_at = ticketing.clock() FROM sent WHERE order_id = sent.id;
 DELETE FROM ticketing.stripe_requests WHERE kind = 'create_customer' AND state = 'ready';
 SELECT ticketing.relay_claim(100, '1 minute'), happen(id, 'cancel_order') FROM sent \g /dev/null
-SELECT is(state_of(id) || ', ' || seats(id), 'canceling, 1 held, 0 sold', 'one that is on its way is waited for') FROM sent;
-SELECT ticketing.relay_complete(r.id, r.lease_token, 200, '{}', convert_to(intent(sent.id, 'requires_payment_method')::text, 'UTF8')) FROM sent JOIN ticketing.stripe_requests r ON r.order_id = sent.id AND r.kind = 'create_payment_intent' \g /dev/null
-SELECT is(asked(id), 'cancel_payment_intent ready', 'and canceled when it is there') FROM sent;
+SELECT is(show(id, 'state') || ', ' || seats(id), 'canceling, 1 held, 0 sold, 0 left', 'one that is on its way is waited for') FROM sent;
+SELECT carry(id, 'create_payment_intent', 200, intent(id, 'requires_payment_method')) FROM sent \g /dev/null
+SELECT is(outbox(id), 'create_payment_intent done, cancel_payment_intent ready', 'and canceled when it is there') FROM sent;
 SELECT is_empty('SELECT FROM sent JOIN ticketing.stripe_handoff h ON h.order_id = sent.id', 'its secret is not handed out');
 SELECT is_empty('SELECT broken_invariants()', 'all is well');
 SELECT * FROM finish();

@@ -96,11 +96,10 @@ SELECT is((SELECT t.purchase_amount_cents FROM ticketing.order_tickets k JOIN pu
 
 -- ---- issuing fails: everything or nothing
 
-CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'made to fail' USING ERRCODE = 'XX999'; END $$;
 CREATE TEMP TABLE late AS
 SELECT payable_order('late 1', event, items(b, 2)) AS by_webhook, payable_order('late 2', event, items(b, 2)) AS by_relay, payable_order('late 3', event, items(b, 2)) AS parked FROM shop;
 CREATE TEMP TABLE before AS SELECT everything() AS sum, string_agg(a::text, ',' ORDER BY a.ticket_type_id) AS stock FROM shop, ticketing.availability(event) a;
-CREATE TRIGGER fail BEFORE INSERT ON public.tickets FOR EACH ROW EXECUTE FUNCTION fail();
+CREATE TRIGGER fail BEFORE INSERT ON public.tickets FOR EACH ROW EXECUTE FUNCTION made_to_fail();
 SELECT is(attempt(format('SELECT ticketing.claim_free_tickets(''none'', %s, %L, ''a request'')', event, items(free, 2))), 'XX999', 'tickets cannot be issued: a claim fails') FROM shop;
 SELECT is(attempt(format('SELECT pay(%L)', by_webhook)), 'XX999', 'and so does a webhook') FROM late;
 SELECT is(everything(), sum, 'order, seats, timeline, the request id and the event''s record are as they were') FROM before;
@@ -128,7 +127,7 @@ SELECT is(pay(good), 'parked', 'and another') FROM waiting;
 -- As a relay leaves them whose effect was rolled back: the ids known, the events still parked.
 WITH named AS (UPDATE ticketing.orders SET payment_intent_id = 'pi_' || replace(order_id::text, '-', '') FROM waiting WHERE order_id IN (broken, good) RETURNING order_id, payment_intent_id)
 INSERT INTO ticketing.order_payments SELECT payment_intent_id, order_id, payment_intent_id, 'open', clock_timestamp(), clock_timestamp() FROM named;
-CREATE TRIGGER fail BEFORE INSERT ON public.tickets FOR EACH ROW WHEN (NEW.user_id = 'parked 1') EXECUTE FUNCTION fail();
+CREATE TRIGGER fail BEFORE INSERT ON public.tickets FOR EACH ROW WHEN (NEW.user_id = 'parked 1') EXECUTE FUNCTION made_to_fail();
 SELECT is(attempt('SELECT ticketing.sweep_stripe()'), 'ok', 'the sweep meets an event that cannot be applied');
 SELECT is(shown(good), 'paid: paid [created, payment_authorized, payment_captured]', 'and applies the other: one bad event does not stop all') FROM waiting;
 SELECT is(shown(broken), 'awaiting_payment: payment_pending [created]', 'the bad one waits') FROM waiting;

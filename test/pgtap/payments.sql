@@ -4,12 +4,6 @@
 SELECT plan(58);
 
 CREATE TEMP TABLE shop AS SELECT make_event(make_host('payments')) AS event;
-CREATE FUNCTION new_order(buyer text, per_user integer DEFAULT NULL, seats integer DEFAULT 5) RETURNS uuid LANGUAGE plpgsql AS $$
-BEGIN
-  DELETE FROM ticketing.stripe_requests WHERE state IN ('ready', 'leased');
-  RETURN payable_order(buyer, (SELECT event FROM shop), items(make_tier((SELECT event FROM shop), 2500, seats, per_user), 1));
-END
-$$;
 
 -- ---- the buyer's time
 
@@ -19,12 +13,12 @@ SELECT relay(), relay() \g /dev/null
 SELECT is(show(id, 'date_trunc(''second'', expires_at - ticketing.clock()) BETWEEN ''00:07:59'' AND ''00:08:00'''), 'true', 'the secret was ready after 9 minutes: the buyer has 8 minutes from then on') FROM slow;
 SELECT is(show(id, '(SELECT h.expires_at - o.expires_at FROM ticketing.ticket_holds h WHERE h.order_id = o.order_id)'), '00:15:00', 'and Stripe 15 more') FROM slow;
 SELECT is(show(id, 'due_at = expires_at'), 'true', 'then the order is due') FROM slow;
-DELETE FROM ticketing.stripe_requests WHERE state IN ('ready', 'leased');
+SELECT clear_outbox() \g /dev/null
 CREATE TEMP TABLE old AS SELECT (ticketing.create_payment_intent('old', event, reservation_id => hold('old', event, items(make_tier(event), 1), '28 minutes')) ->> 'order_id')::uuid AS id FROM shop;
 SELECT wait_until(ticketing.clock() + '25 minutes') \g /dev/null
 SELECT relay(), relay() \g /dev/null
 SELECT is(show(id, 'expires_at - (SELECT min(h.created_at) FROM ticketing.ticket_holds h WHERE h.order_id = o.order_id)'), '00:30:00', 'within the hold''s maximum age') FROM old;
-CREATE TEMP TABLE quick AS SELECT new_order('quick') AS id;
+CREATE TEMP TABLE quick AS SELECT unpaid_order('quick') AS id;
 SELECT is(show(id, 'expires_at - created_at'), '00:10:00', 'who did not wait has what he was told') FROM quick;
 
 -- 3-D Secure: 3 minutes more, once.
@@ -32,16 +26,16 @@ SELECT is(tell(id, 'payment_intent.requires_action', intent(id, 'requires_action
 SELECT is(pass(id), 'awaiting_payment', 'and has not done so in time') FROM quick;
 SELECT is(show(id, 'date_trunc(''second'', expires_at - ticketing.clock()) BETWEEN ''00:02:59'' AND ''00:03:00'''), 'true', 'he has 3 minutes more') FROM quick;
 SELECT is(pass(id), 'expiring', 'once') FROM quick;
-SELECT is(show(id, '(SELECT string_agg(event, '' '' ORDER BY id) FROM ticketing.order_events e WHERE e.order_id = o.order_id)'), 'made requires_action extended hold_ended', 'all of which is in the log') FROM quick;
+SELECT is(history(id), 'made requires_action extended hold_ended', 'all of which is in the log') FROM quick;
 
 -- ---- methods that settle later
 
-CREATE TEMP TABLE settling AS SELECT new_order('settling') AS id;
+CREATE TEMP TABLE settling AS SELECT unpaid_order('settling') AS id;
 SELECT is(tell(id, 'payment_intent.processing', intent(id, 'processing')), 'applied: processing', 'the payment settles later') FROM settling;
 SELECT is(show(id, 'due_at - created_at'), '7 days', 'for 7 days at most') FROM settling;
 SELECT is(carry(id, 'get_payment_intent', 200, intent(id, 'requires_payment_method', '{"last_payment_error": {"code": "debit_not_authorized"}}')), 'done: awaiting_payment', 'that it has failed meanwhile is seen, in whatever order the news come') FROM settling;
 SELECT is(show(id, 'due_at = expires_at'), 'true', 'and its time is the buyer''s again') FROM settling;
-CREATE TEMP TABLE soon AS SELECT new_order('soon') AS id;
+CREATE TEMP TABLE soon AS SELECT unpaid_order('soon') AS id;
 UPDATE public.events SET start_date = ticketing.clock() + '2 days' FROM shop WHERE id = event;
 SELECT is(tell(id, 'payment_intent.processing', intent(id, 'processing')), 'applied: processing', 'the doors open in two days') FROM soon;
 SELECT is(show(id, 'due_at = (SELECT start_date FROM public.events WHERE id = event_id)'), 'true', 'it has until then') FROM soon;
@@ -53,36 +47,36 @@ UPDATE public.events SET start_date = ticketing.clock() + '30 days' FROM shop WH
 
 -- ---- cancels that come too late
 
-CREATE TEMP TABLE race AS SELECT new_order('race') AS id;
+CREATE TEMP TABLE race AS SELECT unpaid_order('race') AS id;
 SELECT is(pass(id), 'expiring', 'the time is over') FROM race;
 SELECT is(carry(id, 'cancel_payment_intent', 400, '{"error": {"type": "invalid_request_error", "code": "payment_intent_unexpected_state"}}'), 'failed: expiring', 'Stripe does not cancel') FROM race;
 SELECT is(carry(id, 'get_payment_intent', 200, intent(id, 'succeeded')), 'done: paid', 'because it was paid') FROM race;
-CREATE TEMP TABLE gone AS SELECT new_order('gone') AS id;
+CREATE TEMP TABLE gone AS SELECT unpaid_order('gone') AS id;
 SELECT pass(id) FROM gone \g /dev/null
 SELECT carry(id, 'cancel_payment_intent', 404, '{"error": {"code": "resource_missing"}}') FROM gone \g /dev/null
 SELECT is(carry(id, 'get_payment_intent', 404, '{"error": {"code": "resource_missing"}}'), 'failed: expired', 'what does not exist cannot be paid') FROM gone;
 
 -- ---- late payments
 
-CREATE TEMP TABLE late AS SELECT new_order('late') AS id;
+CREATE TEMP TABLE late AS SELECT unpaid_order('late') AS id;
 SELECT pass(id), pass(id) FROM late \g /dev/null
 SELECT is(show(id, 'state'), 'expired', 'Stripe was out of reach for 15 minutes') FROM late;
 SELECT is(tell(id, 'payment_intent.succeeded', intent(id, 'succeeded')), 'applied: paid', 'the payment comes, and the seats are there') FROM late;
-SELECT is(show(id, '(SELECT string_agg(event, '' '' ORDER BY id) FROM ticketing.order_events e WHERE e.order_id = o.order_id)'), 'made hold_ended grace_over succeeded seats_taken', 'they are taken again') FROM late;
+SELECT is(history(id), 'made hold_ended grace_over succeeded seats_taken', 'they are taken again') FROM late;
 SELECT is(show(id, '(SELECT count(*) FROM ticketing.order_tickets t WHERE t.order_id = o.order_id)'), '1', 'and there is a ticket') FROM late;
 -- By time alone, when nobody looked: another buyer has taken the dead hold's seat.
-CREATE TEMP TABLE unseen AS SELECT new_order('unseen', seats => 1) AS id;
+CREATE TEMP TABLE unseen AS SELECT unpaid_order('unseen', seats => 1) AS id;
 SELECT wait_until(due_at + '15 minutes') FROM ticketing.orders JOIN unseen ON order_id = unseen.id \g /dev/null
-SELECT hold('quicker', o.event_id, items(i.ticket_type_id, 1)) FROM unseen JOIN ticketing.orders o ON o.order_id = unseen.id JOIN ticketing.order_items i ON i.order_id = o.order_id \g /dev/null
+SELECT hold('quicker', event, items(tier_of(id), 1)) FROM unseen, shop \g /dev/null
 SELECT is(tell(id, 'payment_intent.succeeded', intent(id, 'succeeded')), 'applied: refunding', 'the seat went to another by time alone: the payment is given back') FROM unseen;
 SELECT is(tell(id, 'payment_intent.succeeded', intent(id, 'succeeded')), 'ignored no_transition: refunding', 'told again') FROM unseen;
 SELECT is(show(id, '(SELECT count(*) FROM ticketing.stripe_requests r WHERE r.order_id = o.order_id AND kind = ''create_refund'')'), '1', 'once') FROM unseen;
 SELECT is(carry(id, 'create_refund', 400, '{"error": {"code": "charge_already_refunded"}}'), 'failed: refund_failed', 'somebody gave it back by hand') FROM unseen;
-SELECT is(carry(id, 'list_refunds', 200, jsonb_build_object('object', 'list', 'has_more', false, 'data', jsonb_build_array(jsonb_build_object('id', 're_by_hand', 'object', 'refund', 'status', 'succeeded', 'amount', show(id, 'total_cents')::integer, 'payment_intent', show(id, 'payment_intent_id'))))), 'done: refunded', 'that is as good') FROM unseen;
+SELECT is(carry(id, 'list_refunds', 200, page(false, dashboard_refund(id, 're_by_hand', 2663))), 'done: refunded', 'that is as good') FROM unseen;
 -- The user's limit.
-CREATE TEMP TABLE limited AS SELECT new_order('limited', 1) AS id;
+CREATE TEMP TABLE limited AS SELECT unpaid_order('limited', per_user => 1) AS id;
 SELECT pass(id), pass(id) FROM limited \g /dev/null
-SELECT hold('limited', o.event_id, items(i.ticket_type_id, 1)) FROM limited JOIN ticketing.orders o ON o.order_id = limited.id JOIN ticketing.order_items i ON i.order_id = o.order_id \g /dev/null
+SELECT hold('limited', event, items(tier_of(id), 1)) FROM limited, shop \g /dev/null
 SELECT is(tell(id, 'payment_intent.succeeded', intent(id, 'succeeded')), 'applied: refunding', 'who holds all that he may have gets his late payment back') FROM limited;
 
 -- ---- Stripe's own page
@@ -99,7 +93,7 @@ DECLARE
   made uuid;
 BEGIN
   INSERT INTO public.stripe_customers VALUES (buyer, 'cus_' || buyer);
-  DELETE FROM ticketing.stripe_requests WHERE state IN ('ready', 'leased');
+  PERFORM clear_outbox();
   made := ticketing.create_checkout_session(buyer, event, items(make_tier(event), 2), success_url => 'https://example.com/done', cancel_url => 'https://example.com/back') ->> 'order_id';
   PERFORM carry(made, 'create_checkout_session', 200, session(made));
   RETURN made;
@@ -121,7 +115,7 @@ SELECT is(tell(id, 'checkout.session.async_payment_failed', session(id, jsonb_bu
 SELECT is(tell(id, 'payment_intent.canceled', intent(id, 'canceled')), 'applied: expired', 'its PaymentIntent is canceled') FROM debit;
 
 -- From one rail to the other, and both paid (33).
-CREATE TEMP TABLE both_rails AS SELECT new_order('both') AS id;
+CREATE TEMP TABLE both_rails AS SELECT unpaid_order('both') AS id;
 SELECT is((ticketing.create_checkout_session('both', o.event_id, reservation_id => o.reservation_id, success_url => 'https://example.com/') ->> 'order_id')::uuid, o.order_id, 'the other rail: the same order') FROM ticketing.orders o JOIN both_rails b ON b.id = o.order_id;
 SELECT is(outbox(id), 'create_payment_intent done, cancel_payment_intent ready, create_checkout_session ready', 'the PaymentIntent is canceled') FROM both_rails;
 SELECT is((SELECT q.waits_for = c.id AND NOT q.runnable FROM ticketing.stripe_requests q, ticketing.stripe_requests c WHERE q.order_id = b.id AND c.order_id = b.id AND q.kind = 'create_checkout_session' AND c.kind = 'cancel_payment_intent'), true, 'before the session is made') FROM both_rails b;
@@ -132,7 +126,7 @@ SELECT is(carry(id, 'get_payment_intent', 200, intent(id, 'succeeded', '{"id": "
   'done: paidduplicate pi_second_of_both', 'which is given back') FROM both_rails;
 
 -- What the client needs is gone here, its mobile SDK's key, too: both are asked for again.
-DELETE FROM ticketing.stripe_requests WHERE state IN ('ready', 'leased');
+SELECT clear_outbox() \g /dev/null
 CREATE TEMP TABLE mobile AS SELECT (ticketing.create_payment_intent('mobile', event, items(make_tier(event), 1), mobile_api_version => '2024-06-20') ->> 'order_id')::uuid AS id FROM shop;
 SELECT relay(), relay(), relay() \g /dev/null
 SELECT is((SELECT count(*) FROM ticketing.stripe_handoff JOIN mobile ON order_id = id), 2::bigint, 'a secret and a key are there');
@@ -142,7 +136,7 @@ SELECT is(outbox(id), 'create_ephemeral_key done, create_payment_intent done, cr
 
 -- ---- news in another version of the API
 
-CREATE TEMP TABLE other_version AS SELECT new_order('version') AS id;
+CREATE TEMP TABLE other_version AS SELECT unpaid_order('version') AS id;
 SELECT is(tell(id, 'payment_intent.succeeded', intent(id, 'succeeded'), '{"api_version": "2019-12-03"}'), 'applied fetched: awaiting_payment', 'its fields may mean something else') FROM other_version;
 SELECT is(carry(id, 'get_payment_intent', 200, intent(id, 'succeeded')), 'done: paid', 'the object is asked for in ours') FROM other_version;
 SELECT is_empty('SELECT broken_invariants()', 'all is well');

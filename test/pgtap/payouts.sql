@@ -1,10 +1,9 @@
 -- Payouts and accounts: what Stripe says of an organizer's account counts only if it is a payee's, and is asked for;
 -- a payout leaves the balance once, comes back once, and is divided over the events that it pays for.
 \ir support/setup.sql
+\ir support/orders.sql
 SELECT plan(70);
 
-SELECT ticketing.relay_start('acct_platform', false, '') \g /dev/null
-CREATE SEQUENCE n;
 SELECT make_host('pat'), make_host('nobody') \g /dev/null
 -- Made in this order, held in the other.
 CREATE TEMP TABLE newer AS SELECT make_event('pat') AS event;
@@ -13,28 +12,10 @@ CREATE TEMP TABLE unsold AS SELECT make_event('pat') AS event;
 UPDATE public.events SET start_date = now() + interval '10 days' FROM older WHERE id = event;
 UPDATE public.events SET start_date = now() + interval '20 days' FROM newer WHERE id = event;
 
--- Delivers an event about an account; says what became of it.
-CREATE FUNCTION tell(type text, object jsonb, account text DEFAULT 'acct_pat') RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-  payload bytea := stripe_event('evt_payouts_' || nextval('n'), type, object, CASE WHEN account IS NULL THEN '{}' ELSE jsonb_build_object('account', account) END);
-  said jsonb := ticketing.stripe_webhook(payload, stripe_signature(payload));
+-- Delivers an event of an account's own, or of the platform's; says what became of it.
+CREATE FUNCTION account_tells(type text, object jsonb, account text DEFAULT 'acct_pat') RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
-  RETURN concat_ws(' ', said ->> 'outcome', said ->> 'reason');
-END
-$$;
--- Stripe's answer to the oldest request of a kind that is leased.
-CREATE FUNCTION carry(what text, http integer, said_body jsonb) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-  asked record;
-  said text;
-BEGIN
-  PERFORM ticketing.relay_claim(100, '1 minute');
-  SELECT id, lease_token INTO asked FROM ticketing.stripe_requests WHERE kind = what AND state = 'leased' ORDER BY seq LIMIT 1;
-  IF asked IS NULL THEN
-    RETURN 'nothing';
-  END IF;
-  said := ticketing.relay_complete(asked.id, asked.lease_token, http, '{}', convert_to(said_body::text, 'UTF8'));
-  RETURN concat_ws(' ', said, (SELECT apply_error FROM ticketing.stripe_requests WHERE id = asked.id));
+  RETURN tell(type, object, jsonb_strip_nulls(jsonb_build_object('account', account)));
 END
 $$;
 CREATE FUNCTION payout(id text, amount integer, status text, changes jsonb DEFAULT '{}') RETURNS jsonb LANGUAGE sql AS $$
@@ -42,8 +23,11 @@ CREATE FUNCTION payout(id text, amount integer, status text, changes jsonb DEFAU
 $$;
 CREATE FUNCTION hear(payout jsonb, type text DEFAULT 'updated', account text DEFAULT 'acct_pat') RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
-  RETURN tell('payout.' || type, payout, account) || ', ' || carry('get_payout', 200, payout);
+  RETURN account_tells('payout.' || type, payout, account) || ', ' || carry('get_payout', 200, payout);
 END
+$$;
+CREATE FUNCTION which(event_id integer) RETURNS text LANGUAGE sql AS $$
+  SELECT CASE which.event_id WHEN (SELECT event FROM older) THEN 'older' WHEN (SELECT event FROM newer) THEN 'newer' WHEN (SELECT event FROM unsold) THEN 'unsold' END
 $$;
 -- How a payout stands, what of it is which event's, before and after fees, and how the application sees it.
 CREATE FUNCTION stands(named text) RETURNS text LANGUAGE plpgsql AS $$
@@ -53,13 +37,13 @@ END
 $$;
 CREATE FUNCTION parts(named text) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
-  RETURN (SELECT string_agg(concat_ws(' ', CASE event_id WHEN (SELECT event FROM older) THEN 'older' WHEN (SELECT event FROM newer) THEN 'newer' WHEN (SELECT event FROM unsold) THEN 'unsold' END, gross_cents, amount_cents), ', ' ORDER BY event_id DESC)
+  RETURN (SELECT string_agg(concat_ws(' ', which(event_id), gross_cents, amount_cents), ', ' ORDER BY event_id DESC)
           FROM ticketing.payout_events WHERE payout_id = 'po_' || named);
 END
 $$;
 CREATE FUNCTION shown(named text) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
-  RETURN (SELECT string_agg(concat_ws(' ', CASE event_id WHEN (SELECT event FROM older) THEN 'older' WHEN (SELECT event FROM newer) THEN 'newer' WHEN (SELECT event FROM unsold) THEN 'unsold' END, host_id, status, gross_cents, net_cents, extract(epoch FROM release_at)::bigint), ', ' ORDER BY event_id DESC)
+  RETURN (SELECT string_agg(concat_ws(' ', which(event_id), host_id, status, gross_cents, net_cents, extract(epoch FROM release_at)::bigint), ', ' ORDER BY event_id DESC)
           FROM public.payouts WHERE stripe_payout_id = 'po_' || named);
 END
 $$;
@@ -74,29 +58,23 @@ BEGIN
 END
 $$;
 -- Two tickets at 25.00: 53.25 are paid, 46.75 are the host's.
-CREATE FUNCTION sell(event integer) RETURNS text LANGUAGE plpgsql AS $$
-BEGIN
-  DELETE FROM ticketing.stripe_requests WHERE state IN ('ready', 'leased');
-  RETURN pay(payable_order('buyer' || nextval('n'), event, items(make_tier(event), 2)));
-END
-$$;
-SELECT is(sell(event), 'applied', 'sold') FROM older;
-SELECT is(sell(event), 'applied', 'sold') FROM newer;
+SELECT is(pay(unpaid_order('first buyer', 2, of_event => event)), 'applied', 'sold') FROM older;
+SELECT is(pay(unpaid_order('second buyer', 2, of_event => event)), 'applied', 'sold') FROM newer;
 SELECT is(summary(), 'usd: 9350 left, 0 paid out, 0 on its way, 0 owed', 'what he has');
 
 -- ---- whose news count
 
-SELECT is(tell('payout.created', payout('x', 1, 'pending'), NULL), 'ignored account', 'the platform''s own payouts are its own affair');
-SELECT is(tell('payout.created', payout('x', 1, 'pending'), 'acct_stranger'), 'ignored account', 'strangers'' are theirs');
-SELECT is(tell('account.updated', '{"id": "acct_platform", "object": "account"}', NULL), 'ignored account', 'the platform is no payee');
-SELECT is(tell('account.updated', '{"id": "acct_stranger", "object": "account"}', 'acct_stranger'), 'ignored account', 'nor is a stranger');
-SELECT is(tell('payout.created', payout('a/b', 1, 'pending')), 'ignored no_object', 'what is no id comes into no path');
-SELECT is(tell('payment_intent.succeeded', '{"id": "pi_of_pat", "object": "payment_intent"}'), 'ignored account', 'what is paid to an account itself pays no order of ours');
+SELECT is(account_tells('payout.created', payout('x', 1, 'pending'), NULL), 'ignored account', 'the platform''s own payouts are its own affair');
+SELECT is(account_tells('payout.created', payout('x', 1, 'pending'), 'acct_stranger'), 'ignored account', 'strangers'' are theirs');
+SELECT is(account_tells('account.updated', '{"id": "acct_platform", "object": "account"}', NULL), 'ignored account', 'the platform is no payee');
+SELECT is(account_tells('account.updated', '{"id": "acct_stranger", "object": "account"}', 'acct_stranger'), 'ignored account', 'nor is a stranger');
+SELECT is(account_tells('payout.created', payout('a/b', 1, 'pending')), 'ignored no_object', 'what is no id comes into no path');
+SELECT is(account_tells('payment_intent.succeeded', '{"id": "pi_of_pat", "object": "payment_intent"}'), 'ignored account', 'what is paid to an account itself pays no order of ours');
 SELECT is_empty($$ SELECT FROM ticketing.stripe_requests WHERE kind IN ('get_payout', 'get_account') $$, 'none of which Stripe is asked about');
 
 -- ---- divided over the events
 
-SELECT is(tell('payout.created', payout('one', 7000, 'pending')), 'applied fetched', 'a payout is told');
+SELECT is(account_tells('payout.created', payout('one', 7000, 'pending')), 'applied fetched', 'a payout is told');
 SELECT is(stands('one'), NULL, 'what is told is not believed');
 SELECT results_eq($$ SELECT path, stripe_account FROM ticketing.stripe_requests WHERE kind = 'get_payout' $$, $$ VALUES ('/v1/payouts/po_one', 'acct_pat') $$, 'it is asked for, of his account');
 SELECT is(carry('get_payout', 200, payout('one', 7000, 'pending')), 'done', 'Stripe says how it stands');
@@ -134,14 +112,11 @@ SELECT is(hear(payout('odd', 1, 'mislaid')), 'applied fetched, done 22000: a pay
 
 -- ---- answers that are applied late, and none
 
-SELECT tell('payout.created', payout('late', 5, 'pending')) \g /dev/null
-SELECT ticketing.relay_claim(100, '1 minute') \g /dev/null
-UPDATE ticketing.stripe_requests SET state = 'done', applied = false, apply_error = 'x', lease_token = NULL, lease_expires_at = NULL, completed_at = ticketing.clock(),
-  answer = '{"id": "po_late", "object": "payout", "status": "pending", "amount": 5, "currency": "usd", "created": 1800000000}' WHERE path = '/v1/payouts/po_late';
-SELECT ticketing.sweep_stripe() \g /dev/null
+SELECT account_tells('payout.created', payout('late', 5, 'pending')) \g /dev/null
+SELECT carry_late('get_payout', '{"id": "po_late", "object": "payout", "status": "pending", "amount": 5, "currency": "usd", "created": 1800000000}') \g /dev/null
 SELECT is(stands('late'), NULL, 'of an answer that is applied late only some fields are left');
 SELECT is(carry('get_payout', 200, payout('late', 5, 'paid')) || ' ' || stands('late'), 'done paid', 'it is asked for again');
-SELECT is(tell('payout.created', payout('gone', 5, 'pending')) || ', ' || carry('get_payout', 403, '{"error": {"code": "account_invalid"}}'), 'applied fetched, failed', 'he does not let us see it');
+SELECT is(account_tells('payout.created', payout('gone', 5, 'pending')) || ', ' || carry('get_payout', 403, '{"error": {"code": "account_invalid"}}'), 'applied fetched, failed', 'he does not let us see it');
 SELECT is((SELECT count(*) FROM ticketing.findings WHERE (kind, entity) = ('payout_not_readable', 'payouts/po_gone')), 1::bigint, 'which is a finding');
 SELECT is_empty('SELECT broken_invariants()', 'payouts: all is well');
 
@@ -169,23 +144,18 @@ BEGIN
   RETURN (SELECT concat_ws(' ', p.charges_enabled, p.payouts_enabled, p.details_submitted, '/', a.charges_enabled, a.payouts_enabled, a.details_submitted) FROM ticketing.payees p JOIN public.organizer_accounts a USING (host_id) WHERE host_id = host);
 END
 $$;
-CREATE FUNCTION account(charges boolean) RETURNS jsonb LANGUAGE sql AS $$
-  SELECT jsonb_build_object('id', 'acct_pat', 'object', 'account', 'charges_enabled', charges, 'payouts_enabled', true, 'details_submitted', true)
-$$;
-CREATE TEMP TABLE waiting AS SELECT payable_order('waiting', event, items(make_tier(event), 2)) AS id FROM newer;
-SELECT is(tell('account.updated', account(true)) || ', ' || tell('account.updated', account(false)), 'applied fetched, applied fetched', 'an account has changed, twice');
+CREATE TEMP TABLE waiting AS SELECT unpaid_order('waiting', 2, of_event => event) AS id FROM newer;
+SELECT is(account_tells('account.updated', account('acct_pat', true)) || ', ' || account_tells('account.updated', account('acct_pat', false)), 'applied fetched, applied fetched', 'an account has changed, twice');
 SELECT results_eq($$ SELECT path, stripe_account, count(*) FROM ticketing.stripe_requests WHERE kind = 'get_account' GROUP BY 1, 2 $$, $$ VALUES ('/v1/accounts/acct_pat', NULL, 1::bigint) $$, 'the platform asks for it, once');
 SELECT is(flags(), 't t t / t t t', 'what is told is not believed');
-SELECT is(carry('get_account', 200, account(false)) || ' ' || flags(), 'done f t t / f t t', 'what Stripe answers is, and is shown');
+SELECT is(carry('get_account', 200, account('acct_pat', false)) || ' ' || flags(), 'done f t t / f t t', 'what Stripe answers is, and is shown');
 SELECT is(attempt(format('SELECT ticketing.create_payment_intent(''new'', %s, items(make_tier(%1$s), 1))', event)), 'PT409 wrong_state', 'nothing is sold for who cannot be paid') FROM newer;
 SELECT is(pay(id), 'applied', 'what was ordered before is paid') FROM waiting;
 SELECT is((SELECT state FROM ticketing.orders JOIN waiting ON id = order_id), 'paid', 'as it was asked for');
-SELECT tell('account.updated', account(true)) \g /dev/null
-SELECT ticketing.relay_claim(100, '1 minute') \g /dev/null
-UPDATE ticketing.stripe_requests SET state = 'done', applied = false, apply_error = 'x', lease_token = NULL, lease_expires_at = NULL, completed_at = ticketing.clock(), answer = '{"id": "acct_pat", "object": "account"}' WHERE kind = 'get_account' AND state = 'leased';
-SELECT ticketing.sweep_stripe() \g /dev/null
-SELECT is(flags() || ', ' || carry('get_account', 200, account(true)) || ' ' || flags(), 'f t t / f t t, done t t t / t t t', 'an answer that is applied late says nothing: it is asked for again');
-SELECT is(tell('account.application.deauthorized', '{"id": "ca_ours", "object": "application"}') || ' ' || flags(), 'applied f t t / f t t', 'he cuts us off: he cannot be paid any more');
+SELECT account_tells('account.updated', account('acct_pat', true)) \g /dev/null
+SELECT carry_late('get_account', '{"id": "acct_pat", "object": "account"}') \g /dev/null
+SELECT is(flags() || ', ' || carry('get_account', 200, account('acct_pat', true)) || ' ' || flags(), 'f t t / f t t, done t t t / t t t', 'an answer that is applied late says nothing: it is asked for again');
+SELECT is(account_tells('account.application.deauthorized', '{"id": "ca_ours", "object": "application"}') || ' ' || flags(), 'applied f t t / f t t', 'he cuts us off: he cannot be paid any more');
 SELECT is((SELECT detail FROM ticketing.findings WHERE (kind, entity) = ('payee_left', 'payees/pat')), '{"stripe_account_id": "acct_pat"}', 'which is a finding');
 SELECT is_empty('SELECT broken_invariants()', 'all is well');
 SELECT * FROM finish();

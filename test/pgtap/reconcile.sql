@@ -6,16 +6,6 @@ SELECT plan(40);
 CREATE TEMP TABLE shop AS SELECT make_event(make_host('reconcile'), 1000) AS event;
 -- What the sample has is another test's.
 SELECT count(*) FROM ticketing.reconcile_orders(pace => 1) \g /dev/null
-CREATE FUNCTION bought(buyer text, seats integer DEFAULT 10, quantity integer DEFAULT 3) RETURNS uuid LANGUAGE plpgsql AS $$
-DECLARE
-  id uuid;
-BEGIN
-  DELETE FROM ticketing.stripe_requests WHERE state IN ('ready', 'leased');
-  id := payable_order(buyer, (SELECT event FROM shop), items(make_tier((SELECT event FROM shop), 2500, seats), quantity));
-  PERFORM pay(id);
-  RETURN id;
-END
-$$;
 -- A run, as lines; what is in the way of an answer is shown, not hidden.
 CREATE FUNCTION run() RETURNS SETOF text LANGUAGE plpgsql AS $$
 BEGIN
@@ -27,14 +17,8 @@ BEGIN
   RETURN (SELECT count(*) FROM ticketing.order_tickets k JOIN public.tickets t ON t.id = k.ticket_id WHERE k.order_id = of_order AND t.status = 'active');
 END
 $$;
-CREATE FUNCTION free_seats(of_order uuid) RETURNS integer LANGUAGE plpgsql AS $$
-BEGIN
-  RETURN (SELECT available(ticket_type_id) FROM ticketing.order_items WHERE order_id = of_order);
-END
-$$;
-CREATE FUNCTION tier_of(of_order uuid) RETURNS uuid LANGUAGE sql AS $$ SELECT ticket_type_id FROM ticketing.order_items WHERE order_id = of_order $$;
 
-CREATE TEMP TABLE o AS SELECT bought('anna') AS anna, bought('bert') AS bert, bought('carla', 3) AS carla, bought('dora') AS dora, bought('emil') AS emil, bought('fred') AS fred;
+CREATE TEMP TABLE o AS SELECT paid_order('anna', 3) AS anna, paid_order('bert', 3) AS bert, paid_order('carla', 3, seats => 3) AS carla, paid_order('dora', 3) AS dora, paid_order('emil', 3) AS emil, paid_order('fred', 3) AS fred;
 SELECT is_empty('SELECT run()', 'orders that are right are no finding');
 
 -- ---- tickets that are gone
@@ -45,7 +29,7 @@ SELECT results_eq('SELECT run()', $$ VALUES ('paid_without_tickets left PT409: 3
   ('paid_without_tickets left some of its tickets are there still, so the others may have been deleted on purpose'), ('paid_without_tickets repaired') $$,
   'a paid order whose tickets were all deleted gets them anew if its seats are free; one that has some is a person''s, one whose seats are sold, too');
 SELECT is(valid_tickets(anna), 3::bigint, 'as many as were paid for') FROM o;
-SELECT is(free_seats(anna), 7, 'in seats that nobody else can buy now') FROM o;
+SELECT is(seats_left(anna), 7, 'in seats that nobody else can buy now') FROM o;
 SELECT is(valid_tickets(carla), 0::bigint, 'who buys next is not harmed') FROM o;
 SELECT matches((SELECT qr_payload FROM public.tickets t JOIN ticketing.order_tickets k ON k.ticket_id = t.id, o WHERE order_id = anna LIMIT 1), '^.{62}$', 'they have codes');
 SELECT set_eq('SELECT event FROM ticketing.order_events, o WHERE order_id = anna', $$ VALUES ('made'), ('succeeded'), ('issued_again') $$, 'and the order''s log says so');
@@ -55,7 +39,7 @@ SELECT results_eq('SELECT run()', $$ VALUES ('paid_without_tickets repaired') $$
 SELECT is_empty($$ SELECT kind FROM ticketing.findings f, o WHERE f.entity IN ('orders/' || anna, 'orders/' || carla) AND resolved_at IS NULL $$, 'and the finding is closed');
 
 -- A free one, which no payment ties to its tickets.
-CREATE TEMP TABLE gift AS SELECT (ticketing.claim_free_tickets('gina', event, items(make_tier(event, 0), 2)) ->> 'order_id')::uuid AS id FROM shop;
+CREATE TEMP TABLE gift AS SELECT free_order('gina', 2) AS id;
 DELETE FROM public.tickets WHERE id IN (SELECT ticket_id FROM ticketing.order_tickets k JOIN gift g ON g.id = k.order_id);
 SELECT results_eq('SELECT run()', $$ VALUES ('paid_without_tickets repaired') $$, 'free tickets that were deleted come back, too');
 SELECT is(valid_tickets(id), 2::bigint, 'both') FROM gift;
@@ -64,10 +48,10 @@ SELECT is(valid_tickets(id), 2::bigint, 'both') FROM gift;
 
 INSERT INTO public.tickets (event_id, ticket_type_id, user_id, qr_token, stripe_payment_intent_id, purchase_amount_cents)
 SELECT t.event_id, t.ticket_type_id, t.user_id, 'again ' || t.id, t.stripe_payment_intent_id, 0 FROM public.tickets t JOIN ticketing.order_tickets k ON k.ticket_id = t.id, o WHERE order_id = dora;
-SELECT is(free_seats(dora), 4, 'another handler issues the tickets of a payment a second time: seats are gone') FROM o;
+SELECT is(seats_left(dora), 4, 'another handler issues the tickets of a payment a second time: seats are gone') FROM o;
 SELECT results_eq('SELECT run()', $$ VALUES ('tickets_issued_twice repaired') $$, 'the surplus ends');
 SELECT is(valid_tickets(dora), 3::bigint, 'the order''s own tickets stay, whatever the others say of themselves') FROM o;
-SELECT is(free_seats(dora), 7, 'and the seats are back') FROM o;
+SELECT is(seats_left(dora), 7, 'and the seats are back') FROM o;
 
 -- ---- what the application is shown
 
@@ -96,9 +80,9 @@ SELECT is(count(*), 2::bigint, 'both are closed') FROM ticketing.findings WHERE 
 
 SAVEPOINT sp;
 UPDATE ticketing.stock_shards SET available = available + 5 WHERE (pool_id, shard) IN (SELECT pool_id, 0 FROM ticketing.stock_pools, o WHERE ticket_type_id = tier_of(emil));
-SELECT is(free_seats(emil), 12, 'by a mistake in the table there are five seats more than there are') FROM o;
+SELECT is(seats_left(emil), 12, 'by a mistake in the table there are five seats more than there are') FROM o;
 SELECT results_eq('SELECT run()', $$ VALUES ('stock_drift repaired') $$, 'stock that is not what tickets and holds leave of the capacity is found');
-SELECT is(free_seats(emil), 7, 'and derived afresh') FROM o;
+SELECT is(seats_left(emil), 7, 'and derived afresh') FROM o;
 
 -- ---- orders that nobody ends, tickets that nobody paid for
 

@@ -1,11 +1,11 @@
 -- The nightly proof: what Stripe lists, page by page, is what the ledger has, to the cent, on the platform's account and on
 -- each organizer's; and what is not is said.
 \ir support/setup.sql
+\ir support/orders.sql
 SELECT plan(72);
 
 CREATE TEMP TABLE shop AS SELECT event, make_tier(event) AS tier FROM (SELECT make_event(make_host('settled')) AS event) e;
-SELECT ticketing.relay_start('acct_platform', false, '') \g /dev/null
-DELETE FROM ticketing.stripe_requests WHERE state IN ('ready', 'leased');
+SELECT clear_outbox() \g /dev/null
 
 -- ---- Stripe, whose books are these
 
@@ -287,8 +287,7 @@ SELECT set_eq('SELECT report()', ARRAY['acct_settled 24688 24688', 'platform 145
 SELECT is((SELECT count(*) FROM findings() f WHERE f ~ '^settlement_booked balance_transactions/txn_\d+ payout'), 2::bigint, 'and found');
 -- A dispute, told; its reversal when it was lost, also under its own id; and one of which only the bank's part is known.
 CREATE TEMP TABLE banked AS SELECT sell('settled_10') AS payment;
-INSERT INTO ticketing.disputes (dispute_id, order_id, event_id, payment_intent_id, amount_cents, currency, status, phase, created_at, updated_at)
-SELECT 'dp_1', o.order_id, o.event_id, payment, 5325, 'usd', 'needs_response', 'inquiry', now(), now() FROM banked JOIN ticketing.orders o ON o.payment_intent_id = payment;
+SELECT known_dispute(o.order_id, 'dp_1', 5325, 'needs_response', 'inquiry') FROM banked JOIN ticketing.orders o ON o.payment_intent_id = payment \g /dev/null
 SELECT txn('platform', 'adjustment', -5325, 1500, jsonb_build_object('object', 'dispute', 'id', 'dp_1', 'payment_intent', payment, 'charge', 'ch_' || payment), 'dispute') FROM banked \gset
 SELECT later('2 hours');
 SELECT settle() \g /dev/null

@@ -7,8 +7,6 @@ SELECT plan(104);
 CREATE TEMP TABLE shop AS
 SELECT event, make_tier(event, 2500, 10, 4) AS tier, make_tier(event, 0, 10, 4) AS free FROM (SELECT make_event(make_host('host'), 15) AS event) e;
 CREATE FUNCTION stock() RETURNS text LANGUAGE sql AS $$ SELECT string_agg(format('%s/%s/%s', available, held, sold), ' ' ORDER BY price_cents DESC) FROM shop, ticketing.availability(event) a JOIN public.ticket_types t ON t.id = a.ticket_type_id $$;
--- A trigger that raises, for failures at a chosen place.
-CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'made to fail' USING ERRCODE = 'XX999'; END $$;
 
 -- ---- 1. Oversell: count, then insert; holds written after the payment was created; quantity_total || Infinity.
 
@@ -49,7 +47,7 @@ SELECT is(attempt(statement), expected, '4. Half-way refusals are errors, which 
   (format('SELECT ticketing.hold_tickets(''half'', %s, %L)', event, items(tier, 1, free, 5)), 'PT409 limit_reached'),
   (format('SELECT ticketing.hold_tickets(''half'', %s, %L)', event, items(tier, 1, (SELECT tier FROM full_house), 1)), 'PT422 invalid_items')) v (statement, expected);
 SELECT is(everything(), sum, '4. Not one row is different after them') FROM world_before;
-CREATE TRIGGER fail BEFORE INSERT ON ticketing.stripe_requests FOR EACH ROW EXECUTE FUNCTION fail();
+CREATE TRIGGER fail BEFORE INSERT ON ticketing.stripe_requests FOR EACH ROW EXECUTE FUNCTION made_to_fail();
 SELECT is(attempt(format('SELECT order_tickets(''half'', %s, %L)', event, items(tier, 1))), 'XX999', '4. A failure at the last write, after hold and order,') FROM shop;
 DROP TRIGGER fail ON ticketing.stripe_requests;
 SELECT is(everything(), sum, '4. leaves nothing either') FROM world_before;
@@ -129,7 +127,7 @@ SELECT dblink_disconnect(c) FROM unnest(ARRAY['one', 'two']) c \g /dev/null
 
 CREATE TEMP TABLE webhook_order AS SELECT payable_order('webhook buyer', event, items(tier, 3)) AS order_id FROM shop;
 UPDATE world_before SET sum = everything();
-CREATE TRIGGER fail BEFORE INSERT ON public.tickets FOR EACH ROW EXECUTE FUNCTION fail();
+CREATE TRIGGER fail BEFORE INSERT ON public.tickets FOR EACH ROW EXECUTE FUNCTION made_to_fail();
 SELECT is(attempt(format('SELECT pay(%L)', order_id)), 'XX999', '8. The work of a payment''s event fails: so does the answer to Stripe') FROM webhook_order;
 DROP TRIGGER fail ON public.tickets;
 SELECT is(everything(), sum, '8. no event id is on record, no order is paid') FROM world_before;
@@ -157,7 +155,7 @@ SELECT is(attempt(format('INSERT INTO ticketing.order_events (order_id, at, even
 
 CREATE TEMP TABLE pass AS SELECT event, t.id AS ticket, t.qr_payload AS code, '5ca00000-0000-4000-8000-000000000001'::uuid AS scan, ticketing.clock() - interval '3 minutes' AS at
 FROM shop, taken JOIN ticketing.order_tickets USING (order_id) JOIN public.tickets t ON t.id = ticket_id;
-CREATE TRIGGER fail BEFORE INSERT ON ticketing.checkins FOR EACH ROW EXECUTE FUNCTION fail();
+CREATE TRIGGER fail BEFORE INSERT ON ticketing.checkins FOR EACH ROW EXECUTE FUNCTION made_to_fail();
 SELECT is(attempt(format('SELECT ticketing.check_in(%L, %s, ''host'')', code, event)), 'XX999', '13. A scan whose audit row cannot be written fails') FROM pass;
 DROP TRIGGER fail ON ticketing.checkins;
 SELECT results_eq('SELECT status, checked_in_at FROM public.tickets JOIN pass ON id = ticket', $$ VALUES ('active', NULL::timestamptz) $$, '13. and admits nobody');

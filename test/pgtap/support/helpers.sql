@@ -52,6 +52,9 @@ EXCEPTION WHEN OTHERS THEN
 END
 $$;
 
+-- A trigger that raises, for failures at a chosen place.
+CREATE FUNCTION made_to_fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'made to fail' USING ERRCODE = 'XX999'; END $$;
+
 -- ---- things to sell
 
 -- A claim of a client session.
@@ -112,6 +115,11 @@ CREATE FUNCTION intent(order_id uuid, status text, changes jsonb DEFAULT '{}') R
                             'currency', o.currency, 'livemode', false, 'client_secret', 'pi_secret_' || o.order_id,
                             'transfer_data', jsonb_build_object('destination', o.payee_account)) || changes
   FROM ticketing.orders o WHERE o.order_id = intent.order_id
+$$;
+
+-- An account as Stripe would show it.
+CREATE FUNCTION account(id text, charges boolean, payouts boolean DEFAULT true, details boolean DEFAULT true) RETURNS jsonb LANGUAGE sql AS $$
+  SELECT jsonb_build_object('id', id, 'object', 'account', 'charges_enabled', charges, 'payouts_enabled', payouts, 'details_submitted', details)
 $$;
 
 -- Plays the relay, once: claims every request that is ready and answers it as Stripe would; returns what relay_complete said.
