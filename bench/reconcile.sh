@@ -1,16 +1,15 @@
 # shellcheck shell=bash disable=SC2034,SC2154
-# reconcile_orders over a million orders, half of them from before the engine, while buyers hold seats of one hot tier: how
-# long it takes, what it finds of the faults that were planted, and how many seats are held meanwhile.
+# The comparison of a million orders, half of them from before the engine, while buyers hold seats of one hot tier, as cron
+# calls it: how long it takes, what it finds of the faults that were planted, and how many seats are held meanwhile.
 
-reconcile_lines="SELECT count(*) FROM ticketing.reconcile_orders()"
+reconcile_call='CALL ticketing.reconcile()'
 
 run_reconcile() {
-  local rounds seconds orders events segment before
+  local rounds seconds orders events
   rounds=$(full_or_quick 3 1)
   seconds=$(full_or_quick 5 0.5)
   orders=$(full_or_quick 1000000 200010)
   events=$(full_or_quick 4000 400)
-  clients=32
   fresh_database reconcile
   sql -c "SELECT bench.make_event(1, $seats)" >/dev/null
   note "reconcile: filling: $orders orders"
@@ -26,24 +25,30 @@ run_reconcile() {
   done
   record found others "$(sql -c "SELECT count(*) FROM ticketing.findings WHERE kind NOT IN ('paid_without_tickets', 'tickets_issued_twice', 'ticket_without_order', 'order_status_drift')")"
   for ((round = 1; round <= rounds; round++)); do
-    sql -c CHECKPOINT
-    hold_beside alone
-    before=$(sql -c 'SELECT coalesce(max(id), 0) FROM ticketing.reconciliation_runs')
-    sql -c "$reconcile_lines" >/dev/null &
-    until [[ $(sql -c "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT count(\*) FROM ticketing.reconcile_orders%' AND state = 'active' AND pid <> pg_backend_pid()") == 1 ]]; do sleep 0.02; done
-    # Turns that began and ended while it ran.
-    while hold_turn && [[ $(sql -c 'SELECT coalesce(max(id), 0) FROM ticketing.reconciliation_runs') == "$before" ]]; do
-      record beside rate "$turn_rate"
-    done
-    wait
-    record beside seconds "$(sql -c 'SELECT extract(epoch FROM finished_at - started_at) FROM ticketing.reconciliation_runs ORDER BY id DESC LIMIT 1')"
-    hold_beside alone
+    for clients in 8 32; do reconcile_beside; done
     note "reconcile: round $round of $rounds"
   done
   round=0
   # The stock was compared with tickets and holds each time.
   record beside violations "$(sql -c "SELECT count(*) FROM ticketing.findings WHERE kind NOT IN ('paid_without_tickets', 'tickets_issued_twice', 'ticket_without_order', 'order_status_drift')")"
   drop_database reconcile
+}
+
+# A run beside buyers, and buyers alone before and after it.
+reconcile_beside() {
+  local before
+  sql -c CHECKPOINT
+  hold_beside alone
+  before=$(sql -c 'SELECT coalesce(max(id), 0) FROM ticketing.reconciliation_runs')
+  sql -c "$reconcile_call" >/dev/null &
+  until [[ $(sql -c "SELECT count(*) FROM pg_stat_activity WHERE query = '$reconcile_call' AND state = 'active'") == 1 ]]; do sleep 0.02; done
+  # Turns that began and ended while it ran.
+  while hold_turn && [[ $(sql -c 'SELECT coalesce(max(id), 0) FROM ticketing.reconciliation_runs') == "$before" ]]; do
+    record beside rate "$turn_rate"
+  done
+  wait
+  record beside seconds "$(sql -c 'SELECT extract(epoch FROM finished_at - started_at) FROM ticketing.reconciliation_runs ORDER BY id DESC LIMIT 1')"
+  hold_beside alone
 }
 
 # Seconds of a run at a pace, with nothing beside it.
@@ -59,6 +64,7 @@ hold_turn() {
 }
 
 hold_beside() {
+  local segment
   for segment in 1 2 3; do
     hold_turn
     record "$1" rate "$turn_rate"
@@ -76,22 +82,24 @@ planted() {
 }
 
 report_reconcile() {
-  bound "reconcile_orders over $(full_or_quick 1,000,000 200,010) orders beside buyers, seconds, the longest run" \
+  bound "reconciling $(full_or_quick 1,000,000 200,010) orders beside buyers, seconds, the longest run" \
     "SELECT max(value) FROM bench.result WHERE scenario = 'reconcile' AND contender = 'beside' AND metric = 'seconds'" '<=' 60
-  bound 'hot tier, 32 clients: rate of holds beside reconcile_orders / alone' \
-    "SELECT bench.median(array_agg(ratio)) FROM (SELECT avg(value) FILTER (WHERE contender = 'beside') / avg(value) FILTER (WHERE contender = 'alone') AS ratio
-     FROM bench.result WHERE scenario = 'reconcile' AND metric = 'rate' GROUP BY round) r" '>=' 0.9
+  for clients in 8 32; do
+    bound "hot tier, $clients clients: rate of holds beside it / alone" \
+      "SELECT bench.median(array_agg(ratio)) FROM (SELECT avg(value) FILTER (WHERE contender = 'beside') / avg(value) FILTER (WHERE contender = 'alone') AS ratio
+       FROM bench.result WHERE scenario = 'reconcile' AND metric = 'rate' AND clients = $clients GROUP BY round) r" '>=' 0.9
+  done
   bound 'reconcile: planted faults that were not found, or found where none is' \
     "SELECT sum(abs(coalesce(f.value, 0) - coalesce(p.value, 0))) FROM (SELECT * FROM bench.result WHERE scenario = 'reconcile' AND contender = 'found') f
      FULL JOIN (SELECT * FROM bench.result WHERE scenario = 'reconcile' AND contender = 'planted') p USING (metric)" '=' 0
   bound 'reconcile: findings after holds beside it' "SELECT sum(value) FROM bench.result WHERE scenario = 'reconcile' AND metric = 'violations'" '=' 0
 
-  printf '\n## Reconciliation\n\n`reconcile_orders` over %s orders, half of them from before the engine, with %s tickets (%s MB), alone in a hurry (`pace => 1`): %s s. Beside 32 clients who hold seats of one hot tier, at its usual pace:\n' \
+  printf '\n## Reconciliation\n\n%s orders, half of them from before the engine, with %s tickets (%s MB), compared by `reconcile_orders` alone in a hurry (`pace => 1`): %s s. By `CALL ticketing.reconcile()`, as cron does, beside clients who hold seats of one hot tier, at its usual pace:\n' \
     "$(reconcile_figure database orders)" "$(reconcile_figure database tickets)" "$(reconcile_figure database megabytes)" "$(reconcile_figure idle seconds)"
-  table "SELECT round, bench.shown(max(value) FILTER (WHERE metric = 'seconds')), bench.shown(avg(value) FILTER (WHERE metric = 'rate' AND contender = 'alone')),
+  table "SELECT clients, round, bench.shown(max(value) FILTER (WHERE metric = 'seconds')), bench.shown(avg(value) FILTER (WHERE metric = 'rate' AND contender = 'alone')),
                 bench.shown(avg(value) FILTER (WHERE metric = 'rate' AND contender = 'beside')),
                 bench.shown(avg(value) FILTER (WHERE metric = 'rate' AND contender = 'beside') / avg(value) FILTER (WHERE metric = 'rate' AND contender = 'alone'))
-         FROM bench.result WHERE scenario = 'reconcile' AND round > 0 GROUP BY 1 ORDER BY 1" 'Round' 'seconds' 'holds a second alone' 'beside it' 'ratio'
+         FROM bench.result WHERE scenario = 'reconcile' AND round > 0 GROUP BY 1, 2 ORDER BY 1, 2" 'Clients' 'Round' 'seconds' 'holds a second alone' 'beside it' 'ratio'
 }
 
 reconcile_figure() { sql -c "SELECT bench.shown(max(value)) FROM bench.result WHERE scenario = 'reconcile' AND contender = '$1' AND metric = '$2'"; }

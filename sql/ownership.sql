@@ -8,8 +8,8 @@ BEGIN
     JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid AND e.extname = 'dvnt_ticketing'
     WHERE d.refclassid = 'pg_catalog.pg_extension'::regclass AND d.classid = 'pg_catalog.pg_proc'::regclass AND d.deptype = 'e'
   LOOP
-    EXECUTE format('ALTER FUNCTION %s OWNER TO dvnt_ticketing_owner', f);
-    EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', f);
+    EXECUTE format('ALTER ROUTINE %s OWNER TO dvnt_ticketing_owner', f);
+    EXECUTE format('REVOKE ALL ON ROUTINE %s FROM PUBLIC', f);
   END LOOP;
 END
 $$;

@@ -17,6 +17,15 @@ Arguments: max_findings, how many new findings are recorded, and how many repair
 Result: what is new, or was repaired in this run: kind; entity, as table/id; detail, the figures; repaired; repair, what was done, or why nothing was and what a person can do. No rows when nothing is new, or another session reconciles.
 Errors: PT400 bad_request (an argument is NULL or out of its range); 40001, 40P01: try again.';
 
+CREATE PROCEDURE ticketing.reconcile(max_findings integer DEFAULT 1000, pace double precision DEFAULT 0.12)
+LANGUAGE c
+AS 'MODULE_PATHNAME', 'dvnt_reconcile';
+COMMENT ON PROCEDURE ticketing.reconcile(integer, double precision) IS
+'For cron: the same as reconcile_orders, in many short transactions, so that no snapshot is older than a statement of it while buyers buy. Repairs and findings are one transaction, the last; when it is cut short nothing is recorded. In a transaction block all of it is one transaction.
+Arguments: max_findings, how many new findings are recorded, and how many repairs made, at most; pace, the part of the time of one processor that may be used, from 0.01 to 1 (in a hurry).
+Result: none; findings are in ticketing.findings, reconciliation_report shows them, and ticketing.reconciliation_runs says what each run came to. A notice, and nothing else, where another session reconciles.
+Errors: PT400 bad_request (an argument is NULL or out of its range); 40001, 40P01: try again.';
+
 CREATE FUNCTION ticketing.reconciliation_report() RETURNS TABLE (section text, line text)
 LANGUAGE c STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'dvnt_reconciliation_report';

@@ -264,7 +264,7 @@ dvnt_enqueue_reconciliation(PG_FUNCTION_ARGS)
 	Datum		result;
 
 	begin_command();
-	mine = try_lock_reconciliation(RECONCILE_ASKS);
+	mine = try_lock_reconciliation(RECONCILE_ASKS, false);
 	if (mine)
 		run_latest(&forget_checks, NULL, NULL);
 	answer_begin(&answer);

@@ -278,7 +278,8 @@ extern void lock_shape(int32 event_id);
 #define RECONCILE_ASKS 0
 #define RECONCILE_COMPARES 1
 
-extern bool try_lock_reconciliation(int part);
+extern bool try_lock_reconciliation(int part, bool for_session);
+extern void unlock_reconciliation(int part);
 extern bool no_relay_sleeps(void);
 extern int	take_waiter_slot(void);
 extern void give_back_waiter_slot(int slot);

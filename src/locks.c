@@ -148,14 +148,27 @@ lock_shape(int32 event_id)
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 }
 
-/* One session at a time reconciles; part: RECONCILE_ASKS or RECONCILE_COMPARES. False: another does. */
+/*
+ * One session at a time reconciles; part: RECONCILE_ASKS or RECONCILE_COMPARES.
+ * Until the transaction ends, or, for the session, until it is unlocked. False:
+ * another does.
+ */
 bool
-try_lock_reconciliation(int part)
+try_lock_reconciliation(int part, bool for_session)
 {
 	LOCKTAG		tag;
 
 	pair_tag(&tag, LOCK_CLASS_RECONCILE, (uint32) part);
-	return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
+	return LockAcquire(&tag, ExclusiveLock, for_session, true) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+void
+unlock_reconciliation(int part)
+{
+	LOCKTAG		tag;
+
+	pair_tag(&tag, LOCK_CLASS_RECONCILE, (uint32) part);
+	(void) LockRelease(&tag, ExclusiveLock, true);
 }
 
 /*

@@ -1,7 +1,7 @@
 /*
  * reconcile.c
- *		A run of the comparison: it finds, repairs and records in one
- *		transaction; and the report for people.
+ *		A run of the comparison: it finds, repairs and records; and the report
+ *		for people.
  *
  * Reads and writes ticketing.findings and reconciliation_runs, reads
  * event_cursors and orders for the report; what it compares and repairs is
@@ -65,7 +65,26 @@ seconds_used(void)
 	return usage.ru_utime.tv_sec + usage.ru_stime.tv_sec + (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
 }
 
-/* Leaves the processors to buyers, for as long as makes what was used since the last rest the run's part of the time. */
+/* Waits while others have the processors. */
+static void
+sleep_for(double seconds)
+{
+	TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), (int64) (seconds * 1000));
+	long		left;
+
+	while ((left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until)) > 0)
+	{
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, left, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+/*
+ * Leaves the processors to buyers, for as long as makes what was used since the
+ * last rest the run's part of the time. A run in parts has no snapshot
+ * meanwhile.
+ */
 void
 rest(Reconciliation *run)
 {
@@ -74,15 +93,11 @@ rest(Reconciliation *run)
 
 	if (seconds >= 0.001)
 	{
-		TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), (int64) (seconds * 1000));
-		long		left;
-
-		while ((left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until)) > 0)
-		{
-			(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, left, PG_WAIT_EXTENSION);
-			ResetLatch(MyLatch);
-			CHECK_FOR_INTERRUPTS();
-		}
+		if (run->parts)
+			end_part(run->parts);
+		sleep_for(seconds);
+		if (run->parts)
+			begin_part(run->parts);
 	}
 	run->used_before = seconds_used();
 }
@@ -149,43 +164,57 @@ note_run(const Reconciliation *run, uint64 found, int repairs, uint64 gone)
 	run_latest(&forget_runs, NULL, NULL);
 }
 
+/* Reads the arguments max_findings and pace; what is kept until the end is kept in the caller's context. */
+void
+read_run_arguments(FunctionCallInfo fcinfo, Reconciliation *run)
+{
+	require_argument(fcinfo, 0, "max_findings");
+	require_argument(fcinfo, 1, "pace");
+	run->now = engine_now();
+	run->max_findings = PG_GETARG_INT32(0);
+	run->pace = PG_GETARG_FLOAT8(1);
+	if (run->max_findings < 1)
+		refuse(BAD_REQUEST, "\"argument\": \"max_findings\"", NULL, "max_findings is below 1");
+	if (!(run->pace >= 0.01 && run->pace <= 1))
+		refuse(BAD_REQUEST, "\"argument\": \"pace\"", "0.1 is a tenth of one processor, 1 all of it.", "pace is not between 0.01 and 1");
+	run->context = AllocSetContextCreate(CurrentMemoryContext, "dvnt_ticketing reconciliation", ALLOCSET_DEFAULT_SIZES);
+	run->used_before = seconds_used();
+}
+
+/* Compares, repairs and records; what is news are the rows of the result, unless fcinfo is NULL. */
+void
+carry_out(Reconciliation *run, FunctionCallInfo fcinfo)
+{
+	uint64		found;
+	uint64		gone;
+	int			repairs = 0;
+
+	compare_everything(run);
+	repair_findings(run);
+	(void) begin_locking(RANK_NONE);
+	found = record(run, &gone);
+	for (uint64 row = 0; row < found; row++)
+		repairs += DatumGetBool(row_datum(row, 4));
+	if (fcinfo)
+		rows_to_result(fcinfo);
+	note_run(run, found, repairs, gone);
+}
+
 PG_FUNCTION_INFO_V1(dvnt_reconcile_orders);
 
 /* reconcile_orders(max_findings, pace) → kind, entity, detail, repaired, repair */
 Datum
 dvnt_reconcile_orders(PG_FUNCTION_ARGS)
 {
-	Reconciliation run = {.now = engine_now()};
-	uint64		found;
-	uint64		gone;
-	int			repairs = 0;
+	Reconciliation run = {0};
 
-	require_argument(fcinfo, 0, "max_findings");
-	require_argument(fcinfo, 1, "pace");
-	run.max_findings = PG_GETARG_INT32(0);
-	run.pace = PG_GETARG_FLOAT8(1);
-	if (run.max_findings < 1)
-		refuse(BAD_REQUEST, "\"argument\": \"max_findings\"", NULL, "max_findings is below 1");
-	if (!(run.pace >= 0.01 && run.pace <= 1))
-		refuse(BAD_REQUEST, "\"argument\": \"pace\"", "0.1 is a tenth of one processor, 1 all of it.", "pace is not between 0.01 and 1");
+	read_run_arguments(fcinfo, &run);
 	InitMaterializedSRF(fcinfo, 0);
-	run.context = AllocSetContextCreate(CurrentMemoryContext, "dvnt_ticketing reconciliation", ALLOCSET_DEFAULT_SIZES);
-	run.used_before = seconds_used();
 	begin_command();
-	if (!try_lock_reconciliation(RECONCILE_COMPARES))
-	{
+	if (try_lock_reconciliation(RECONCILE_COMPARES, false))
+		carry_out(&run, fcinfo);
+	else
 		ereport(NOTICE, (errmsg("orders are being reconciled by another session")));
-		SPI_finish();
-		return (Datum) 0;
-	}
-	compare_everything(&run);
-	repair_findings(&run);
-	(void) begin_locking(RANK_NONE);
-	found = record(&run, &gone);
-	for (uint64 row = 0; row < found; row++)
-		repairs += DatumGetBool(row_datum(row, 4));
-	rows_to_result(fcinfo);
-	note_run(&run, found, repairs, gone);
 	SPI_finish();
 	return (Datum) 0;
 }

@@ -25,6 +25,7 @@ typedef struct Reconciliation
 	int			max_findings;	/* to record, and to repair */
 	double		pace;			/* the part of the time of one processor that may be used */
 	double		used_before;	/* seconds of it, when the run last rested */
+	struct Parts *parts;		/* NULL: the run is one transaction */
 	Finding    *findings;
 	int			count;
 	int			room;
@@ -45,8 +46,15 @@ typedef struct ReconcileKind
 
 /*-- reconcile.c --*/
 
+extern void read_run_arguments(FunctionCallInfo fcinfo, Reconciliation *run);
+extern void carry_out(Reconciliation *run, FunctionCallInfo fcinfo);
 extern void rest(Reconciliation *run);
 extern void add_finding(Reconciliation *run, const char *kind, const char *entity, const char *detail);
+
+/*-- reconcile_parts.c --*/
+
+extern void begin_part(struct Parts *parts);
+extern void end_part(struct Parts *parts);
 
 /*-- reconcile_checks.c --*/
 

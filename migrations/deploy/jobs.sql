@@ -12,7 +12,7 @@ BEGIN
   END IF;
   IF NOT EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_cron') THEN
     RAISE NOTICE 'pg_cron is not in database "%": no jobs were installed', current_database()
-      USING HINT = 'Holds expire and payments arrive all the same. To keep tables small and ticket_types.quantity_sold fresh, run ticketing.release_expired_holds(), sync_quantity_sold(), sweep_stripe(), refund_canceled_events(), sync_event_financials(), enqueue_reconciliation() and prune() every minute from elsewhere, and enqueue_settlement() and reconcile_orders() every night.';
+      USING HINT = 'Holds expire and payments arrive all the same. To keep tables small and ticket_types.quantity_sold fresh, run ticketing.release_expired_holds(), sync_quantity_sold(), sweep_stripe(), refund_canceled_events(), sync_event_financials(), enqueue_reconciliation() and prune() every minute from elsewhere, and enqueue_settlement() and CALL ticketing.reconcile() every night.';
     RETURN;
   END IF;
   -- Seconds where pg_cron knows them.
@@ -28,7 +28,7 @@ BEGIN
     ('dvnt_ticketing: roll up all event_financials', '47 2 * * *', 'SELECT ticketing.sync_event_financials(true)'),
     ('dvnt_ticketing: settle with Stripe', '17 3 * * *', 'SELECT ticketing.enqueue_settlement()'),
     ('dvnt_ticketing: enqueue reconciliation', '* * * * *', 'SELECT ticketing.enqueue_reconciliation()'),
-    ('dvnt_ticketing: reconcile orders', '47 3 * * *', 'SELECT count(*) FROM ticketing.reconcile_orders()'),
+    ('dvnt_ticketing: reconcile orders', '47 3 * * *', 'CALL ticketing.reconcile()'),
     ('dvnt_ticketing: prune', '*/5 * * * *', 'SELECT ticketing.prune()')) AS j (name, schedule, command)
   LOOP
     PERFORM cron.schedule_in_database(job.name, job.schedule, job.command, current_database(), 'dvnt_ticketing_cron');

@@ -99,6 +99,7 @@ GRANT EXECUTE ON FUNCTION
   ticketing.reconcile_orders(integer, double precision),
   ticketing.check_invariants()
 TO dvnt_ticketing_cron;
+GRANT EXECUTE ON PROCEDURE ticketing.reconcile(integer, double precision) TO dvnt_ticketing_cron;
 -- Monitoring.
 GRANT USAGE ON SCHEMA ticketing TO pg_monitor;
 GRANT EXECUTE ON FUNCTION ticketing.relay_health(), ticketing.reconciliation_report() TO pg_monitor;

@@ -13,7 +13,7 @@ often='* * * * *'
 [[ $(value dvnt "SELECT default_version FROM pg_available_extensions WHERE name = 'pg_cron'") =~ ^1\.[0-4](-|$) ]] || often='10 seconds'
 ours="dvnt_ticketing: enqueue reconciliation|* * * * *|SELECT ticketing.enqueue_reconciliation()|dvnt|dvnt_ticketing_cron|t
 dvnt_ticketing: prune|*/5 * * * *|SELECT ticketing.prune()|dvnt|dvnt_ticketing_cron|t
-dvnt_ticketing: reconcile orders|47 3 * * *|SELECT count(*) FROM ticketing.reconcile_orders()|dvnt|dvnt_ticketing_cron|t
+dvnt_ticketing: reconcile orders|47 3 * * *|CALL ticketing.reconcile()|dvnt|dvnt_ticketing_cron|t
 dvnt_ticketing: refund canceled events|* * * * *|SELECT ticketing.refund_canceled_events()|dvnt|dvnt_ticketing_cron|t
 dvnt_ticketing: release expired holds|$often|SELECT ticketing.release_expired_holds()|dvnt|dvnt_ticketing_cron|t
 dvnt_ticketing: roll up all event_financials|47 2 * * *|SELECT ticketing.sync_event_financials(true)|dvnt|dvnt_ticketing_cron|t

@@ -24,7 +24,7 @@ SELECT set_eq($$ SELECT callable('service_role') $$,
 SELECT set_eq($$ SELECT callable('dvnt_ticketing_relay') $$, ARRAY['relay_start', 'relay_claim', 'relay_pause', 'relay_complete', 'relay_complete_many'],
   'the relay can carry calls, not sell or refund by itself');
 SELECT set_eq($$ SELECT callable('dvnt_ticketing_cron') $$,
-  ARRAY['release_expired_holds', 'sync_quantity_sold', 'sweep_stripe', 'end_due_orders', 'refund_canceled_events', 'prune', 'sync_event_financials', 'enqueue_settlement', 'settlement_report', 'enqueue_reconciliation', 'reconcile_orders', 'check_invariants'],
+  ARRAY['release_expired_holds', 'sync_quantity_sold', 'sweep_stripe', 'end_due_orders', 'refund_canceled_events', 'prune', 'sync_event_financials', 'enqueue_settlement', 'settlement_report', 'enqueue_reconciliation', 'reconcile_orders', 'reconcile', 'check_invariants'],
   'cron has its chores alone');
 SELECT is_empty($$
   SELECT rolname FROM pg_roles WHERE NOT rolsuper AND rolname <> 'dvnt_ticketing_owner'

@@ -127,6 +127,7 @@ SELECT name, statement FROM world, facts CROSS JOIN LATERAL (VALUES
   ('prune', 'SELECT ticketing.prune()'),
   ('enqueue_reconciliation', 'SELECT ticketing.enqueue_reconciliation()'),
   ('reconcile_orders', 'SELECT * FROM ticketing.reconcile_orders(pace => 1)'),
+  ('reconcile', 'CALL ticketing.reconcile(pace => 1)'),
   ('reconciliation_report', 'SELECT * FROM ticketing.reconciliation_report()'),
   ('check_invariants', 'SELECT * FROM ticketing.check_invariants()'),
   ('statistics', 'SELECT * FROM ticketing.statistics()'),

@@ -60,7 +60,7 @@ all_ran="SELECT count(DISTINCT jobid) = 10 FROM cron.job_run_details WHERE statu
 ok 'within a minute every job has run' await 70 says "$all_ran"
 is 'every run succeeded, as that role' "$(sql 'SELECT DISTINCT status, username, database FROM cron.job_run_details ORDER BY 1')" 'succeeded|dvnt_ticketing_cron|dvnt'
 is 'each ran what it is for' "$(sql 'SELECT DISTINCT command FROM cron.job_run_details ORDER BY 1')" \
-  'SELECT count(*) FROM ticketing.reconcile_orders()
+  'CALL ticketing.reconcile()
 SELECT ticketing.enqueue_reconciliation()
 SELECT ticketing.enqueue_settlement()
 SELECT ticketing.prune()
