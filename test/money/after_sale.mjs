@@ -2,12 +2,11 @@
 // banks are asked to take payments back and decide. Clients meet a database that goes away, and ask again.
 import { randomUUID } from 'node:crypto';
 import { quote } from '../relay/support/database.mjs';
+import { pause } from '../relay/support/until.mjs';
 import { atStripe } from '../stripe/at_stripe.mjs';
 
 const AGAIN_AFTER = 200;
 const UNTIL_PAID = 20; // times that a host looks whether the order is paid; its webhook may be lost
-
-const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 export class AfterSale {
   counts = {};

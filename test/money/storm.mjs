@@ -2,10 +2,10 @@
 // killed; then Stripe is asked once for what was missed, and everything is right.
 import { randomInt } from 'node:crypto';
 import { parseArgs } from 'node:util';
-import { sql } from '../relay/support/database.mjs';
+import { rows, sql } from '../relay/support/database.mjs';
 import { Relay, localStripe } from '../relay/support/relay.mjs';
 import { killServer, startServer } from '../relay/support/server.mjs';
-import { until } from '../relay/support/until.mjs';
+import { pause, until } from '../relay/support/until.mjs';
 import { Buyers } from '../storm/buyers.mjs';
 import { PostOffice } from '../storm/post_office.mjs';
 import { done, is, none, ok, say } from '../storm/tap.mjs';
@@ -25,8 +25,6 @@ const SETTLED_WITHIN = 120000;
 const CLIENT = { environment: { PGOPTIONS: '-c role=service_role -c log_min_error_statement=panic' }, stderr: 'ignore' };
 // What a storm like this leaves for people to decide.
 const FOR_PEOPLE = ['dashboard_refund', 'refund_failed', 'dispute_of_a_part', 'settlement_booked'];
-
-const rows = async (text) => JSON.parse(await sql(`SELECT coalesce(json_agg(to_json(r)), '[]') FROM (${text}) r`));
 
 const stripe = await localStripe({ webhookSecret: process.env.STRIPE_WEBHOOK_SECRET.split(' ')[0] });
 const clients = new PsqlPool(AT_ONCE, 'psql', CLIENT);
@@ -64,7 +62,7 @@ async function quiet(what) {
   const busy = () => sql(`SELECT count(*) FROM ticketing.stripe_requests WHERE state IN ('ready', 'leased', 'unknown') OR NOT applied`);
   for (let calm = 0; calm < 3; ) {
     await until(async () => office.empty && (await busy()) === '0', what, SETTLED_WITHIN);
-    await new Promise((resolve) => setTimeout(resolve, 300));
+    await pause(300);
     calm = office.empty && (await busy()) === '0' ? calm + 1 : 0;
   }
 }

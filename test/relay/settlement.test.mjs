@@ -9,7 +9,7 @@ import { pay } from '../stripe/resources/payment_states.mjs';
 import { payOut } from '../stripe/resources/payouts.mjs';
 import { letRefunds, refund, refundableCharge, settleRefund } from '../stripe/resources/refunds.mjs';
 import { describeSums } from '../stripe/sums.mjs';
-import { sql } from './support/database.mjs';
+import { json, rows, sql } from './support/database.mjs';
 import { ownStripe } from './support/own_stripe.mjs';
 import { Relay } from './support/relay.mjs';
 import { until } from './support/until.mjs';
@@ -30,9 +30,6 @@ after(async () => {
   await pool.close();
   await setClock(0);
 });
-
-const json = async (text) => JSON.parse(await sql(text));
-const rows = (text) => json(`SELECT coalesce(json_agg(to_json(r)), '[]') FROM (${text}) r`);
 
 // The engine's clock for whoever connects from now on.
 async function setClock(milliseconds) {

@@ -2,6 +2,7 @@
 // some after a card that is declined. They meet a database that goes away, and ask again under the same request id.
 import { randomUUID } from 'node:crypto';
 import { quote } from '../relay/support/database.mjs';
+import { pause } from '../relay/support/until.mjs';
 import { atStripe } from '../stripe/at_stripe.mjs';
 
 const DECLINED = 0.2;
@@ -9,8 +10,6 @@ const MOBILE = 0.1;
 const ON_STRIPES_PAGE = 0.15;
 const PAGE = "success_url => 'https://shop.example/paid', ";
 const AGAIN_AFTER = 100;
-
-const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 export class Buyers {
   placed = 0;

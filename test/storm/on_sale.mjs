@@ -1,9 +1,9 @@
 // An on-sale: thousands of buyers at once, and a Stripe that takes twenty creates a second; see run. The clock of engine
 // and Stripe runs faster than ours. Some give up while they wait, some later, some pay, most let their time pass.
 import { parseArgs } from 'node:util';
-import { quote, sql } from '../relay/support/database.mjs';
+import { json, quote, rows, sql } from '../relay/support/database.mjs';
 import { Relay, localStripe } from '../relay/support/relay.mjs';
-import { until } from '../relay/support/until.mjs';
+import { pause, until } from '../relay/support/until.mjs';
 import { PsqlPool } from '../stripe/psql-pool.mjs';
 import { atStripe } from '../stripe/at_stripe.mjs';
 import { endpointOf, most, openHall } from './hall.mjs';
@@ -31,10 +31,6 @@ const SETTLED_WITHIN = 240000;
 const RATE = Number(await sql('SHOW dvnt_ticketing.test_clock_rate'));
 const IN_ALL = Number(await sql('SHOW dvnt_ticketing.stripe_rate'));
 const EACH = Number(await sql('SHOW dvnt_ticketing.stripe_endpoint_rate'));
-
-const json = async (text) => JSON.parse(await sql(text));
-const rows = (text) => json(`SELECT coalesce(json_agg(to_json(r)), '[]') FROM (${text}) r`);
-const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 const percent = (share) => `${(share * 100).toFixed(1)} %`;
 const offset = async () => Number((await sql('SHOW dvnt_ticketing.test_clock_offset')).replace('ms', ''));

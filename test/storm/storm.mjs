@@ -1,7 +1,7 @@
 // Orders in a storm; see run.
 import { randomInt } from 'node:crypto';
 import { parseArgs } from 'node:util';
-import { sql } from '../relay/support/database.mjs';
+import { json, rows, sql } from '../relay/support/database.mjs';
 import { Relay, localStripe } from '../relay/support/relay.mjs';
 import { killServer, startServer } from '../relay/support/server.mjs';
 import { until } from '../relay/support/until.mjs';
@@ -23,9 +23,6 @@ const SETTLED_WITHIN = 120000;
 // arguments; psql 15 cannot, so its statements are kept out of the log.
 // They lose their connections with each kill, which goes without saying.
 const CLIENT = { environment: { PGOPTIONS: '-c role=service_role -c log_min_error_statement=panic' }, stderr: 'ignore' };
-
-const json = async (text) => JSON.parse(await sql(text));
-const rows = (text) => json(`SELECT coalesce(json_agg(to_json(r)), '[]') FROM (${text}) r`);
 
 const stripe = await localStripe({ webhookSecret: process.env.STRIPE_WEBHOOK_SECRET.split(' ')[0] });
 const buyersPool = new PsqlPool(AT_ONCE, 'psql', CLIENT);

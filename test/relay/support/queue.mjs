@@ -1,5 +1,5 @@
 // The outbox as the tests use it: orders of one buyer, whom Stripe knows already, so that each is one call.
-import { Session, quote, sql } from './database.mjs';
+import { Session, json, quote, sql } from './database.mjs';
 
 // The mode in which an enqueuer holds the doorbell's tag, as pg_locks has it.
 export const ENQUEUER_LOCK = 'RowExclusiveLock';
@@ -62,8 +62,7 @@ export function addRow({ method = 'POST', path = '/v1/customers', body = '', str
 }
 
 // The row of a request.
-export const row = async (id) =>
-  JSON.parse(await sql(`SELECT to_json(r) FROM ticketing.stripe_requests r WHERE id = ${quote(id)}`));
+export const row = (id) => json(`SELECT to_json(r) FROM ticketing.stripe_requests r WHERE id = ${quote(id)}`);
 
 export const isDone = async (id) => (await row(id)).state === 'done';
 
