@@ -6,6 +6,7 @@ import { Relay, localStripe } from '../relay/support/relay.mjs';
 import { pause, until } from '../relay/support/until.mjs';
 import { PsqlPool } from '../stripe/psql-pool.mjs';
 import { atStripe } from '../stripe/at_stripe.mjs';
+import { Client } from './client.mjs';
 import { endpointOf, most, openHall } from './hall.mjs';
 import { PostOffice } from './post_office.mjs';
 import { done, is, none, ok, say } from './tap.mjs';
@@ -52,14 +53,19 @@ const stripe = await localStripe({ webhookSecret: process.env.STRIPE_WEBHOOK_SEC
 stripe.app.journal.kept = Infinity;
 const clock = { rate: RATE, anchor: Number(await sql('SELECT extract(epoch FROM pg_postmaster_start_time())')) };
 stripe.app.clock.set(clock);
-const client = { environment: { PGOPTIONS: '-c role=service_role' }, stderr: 'ignore' };
-const pool = new PsqlPool(CONNECTIONS, 'psql', client);
-const webhooks = new PsqlPool(4, 'psql', client);
+const CLIENT = { environment: { PGOPTIONS: '-c role=service_role' }, stderr: 'ignore' };
+const pool = new PsqlPool(CONNECTIONS, 'psql', CLIENT);
+const webhooks = new PsqlPool(4, 'psql', CLIENT);
 const office = new PostOffice(webhooks, stripe.app.webhooks.secret, () => stripe.app.clock.seconds());
 const relay = new Relay(stripe, { DVNT_RELAY_DEBUG: '0' });
 const connections = new Turns(CONNECTIONS);
+// Asks again only where the engine says that others were faster.
+const client = new Client(
+  { query: (statement) => connections.run(() => pool.query(statement)) },
+  { isFinal: ({ sqlstate }) => !TRY_AGAIN.includes(sqlstate), after: () => 50 + 100 * Math.random() },
+);
 const placing = new Turns(PLACING);
-const figures = { waiting: 0, queued: 0, again: 0 };
+const figures = { waiting: 0, queued: 0 };
 let watching;
 try {
   await onSale();
@@ -71,19 +77,6 @@ try {
   await stripe.stop();
 }
 done();
-
-// Runs a statement over one of the connections; again where the engine says that others were faster.
-async function ask(statement) {
-  for (;;) {
-    try {
-      return await connections.run(() => pool.query(statement));
-    } catch (error) {
-      if (!TRY_AGAIN.includes(error.sqlstate)) throw error;
-      figures.again += 1;
-      await pause(50 + 100 * Math.random());
-    }
-  }
-}
 
 // How many backends wait in await_stripe: each has a place, which is an advisory lock.
 function watch() {
@@ -100,8 +93,8 @@ function watch() {
 // One buyer, from the click until he pays, gives up, or has what he needs to pay and does not.
 async function buy(hall, user) {
   const kind = Math.random();
-  const { order_id: order, stripe_request_id: request, ready_in: readyIn } = JSON.parse(await placing.run(() => ask(hall.order(quote(user)))));
-  const giveUp = () => ask(`SELECT ticketing.cancel_order('${order}', ${quote(user)})`);
+  const { order_id: order, stripe_request_id: request, ready_in: readyIn } = await placing.run(() => client.ask(hall.order(quote(user))));
+  const giveUp = () => client.ask(`SELECT ticketing.cancel_order('${order}', ${quote(user)})`);
   const buyer = { order, request, readyIn, gaveUp: null, paid: false };
   if (kind < GIVES_UP_WAITING) {
     await pause((readyIn * 1000 * Math.random()) / 2 / RATE);
@@ -112,7 +105,7 @@ async function buy(hall, user) {
   await pause((readyIn * 0.8 * 1000) / RATE);
   let secret = null;
   while (secret === null) {
-    const answer = JSON.parse(await ask(`SELECT ticketing.await_stripe('${request}', ${quote(user)}, '3 s')`));
+    const answer = await client.ask(`SELECT ticketing.await_stripe('${request}', ${quote(user)}, '3 s')`);
     if (answer.status === 'failed') throw new Error(`${user}: ${JSON.stringify(answer)}`);
     secret = answer.client_secret;
     if (secret === null) {
@@ -146,7 +139,7 @@ async function onSale() {
   const ofRequest = Object.fromEntries((await rows(`SELECT id, extract(epoch FROM completed_at - created_at)::float8 AS waited FROM ticketing.stripe_requests WHERE kind = 'create_payment_intent' AND state = 'done'`)).map(({ id, waited }) => [id, waited]));
   say(`${BUYERS} buyers; the last was ready to pay ${soldIn.toFixed(0)} s after the first click, at ${RATE} times our pace`);
   const placed = await json(`SELECT json_build_object('seconds', extract(epoch FROM max(created_at) - min(created_at))) FROM ticketing.orders`);
-  say(`all orders were placed within ${placed.seconds.toFixed(0)} s; ${figures.again} calls were sent again because others were faster`);
+  say(`all orders were placed within ${placed.seconds.toFixed(0)} s; ${client.repeated} calls were sent again because others were faster`);
   say(`gave up in the queue ${count(buyers, 'waiting')}, with a secret ${count(buyers, 'with his secret')}; paid ${buyers.filter(({ paid }) => paid).length}`);
 
   const errors = buyers

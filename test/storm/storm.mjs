@@ -101,7 +101,7 @@ async function storm() {
   const took = performance.now() - began;
 
   say(`${buyers.placed} orders placed and paid by ${users.length} buyers in ${(placedIn / 1000).toFixed(1)} s, all settled after ${(took / 1000).toFixed(1)} s`);
-  say(`killed: relay ${killed.relay} times, server ${killed.server} times; ${buyers.repeated} calls of buyers had no answer and were repeated, ${buyers.askedAgain} asked again for a lost secret`);
+  say(`killed: relay ${killed.relay} times, server ${killed.server} times; ${buyers.client.repeated} calls of buyers had no answer and were repeated, ${buyers.askedAgain} asked again for a lost secret`);
   say(`${buyers.onPage} paid on Stripe's page; cards declined first: ${buyers.declined}`);
   say(`webhooks: ${office.received} from Stripe, ${office.repeated} brought twice, ${office.failed} attempts without an answer; ${JSON.stringify(office.outcomes)}`);
   is('relay killed', killed.relay, KILLS);
