@@ -4,9 +4,9 @@ import { randomInt } from 'node:crypto';
 import { parseArgs } from 'node:util';
 import { rows, sql } from '../relay/support/database.mjs';
 import { Relay, localStripe } from '../relay/support/relay.mjs';
-import { killServer, startServer } from '../relay/support/server.mjs';
 import { pause, until } from '../relay/support/until.mjs';
 import { Buyers } from '../storm/buyers.mjs';
+import { Killer } from '../storm/killing.mjs';
 import { PostOffice } from '../storm/post_office.mjs';
 import { done, is, none, ok, say } from '../storm/tap.mjs';
 import { PsqlPool } from '../stripe/psql-pool.mjs';
@@ -57,6 +57,11 @@ function startRelay() {
   relay = new Relay(stripe, { DVNT_RELAY_TIMEOUT: '2', DVNT_RELAY_LEASE: '4', DVNT_RELAY_DEBUG: '0' });
 }
 
+async function restartRelay() {
+  await relay.kill('SIGKILL');
+  startRelay();
+}
+
 // Until nothing is on its way between the database and Stripe.
 async function quiet(what) {
   const busy = () => sql(`SELECT count(*) FROM ticketing.stripe_requests WHERE state IN ('ready', 'leased', 'unknown') OR NOT applied`);
@@ -76,38 +81,21 @@ async function storm() {
   await relay.until('ready');
   const buyers = new Buyers({ pool: clients, stripe, carts, users: Array.from({ length: Math.ceil(ORDERS / 3) }, (_, i) => `storm-buyer-${i}`) });
   const afterSale = new AfterSale({ pool: clients, stripe, host: HOST, share: AFTER_SALE });
-  const killed = { relay: 0, server: 0 };
-  let killing = Promise.resolve();
-  const onPlaced = () => {
-    const due = Math.floor((buyers.placed * 2 * KILLS) / ORDERS);
-    while (killed.relay + killed.server < Math.min(due, 2 * KILLS)) {
-      const isRelay = killed.relay <= killed.server;
-      killed[isRelay ? 'relay' : 'server'] += 1;
-      killing = killing.then(async () => {
-        if (isRelay) {
-          await relay.kill('SIGKILL');
-          startRelay();
-        } else {
-          killServer();
-          await startServer();
-        }
-      });
-    }
-  };
+  const killer = new Killer(KILLS, restartRelay);
   const began = performance.now();
   const seconds = () => ((performance.now() - began) / 1000).toFixed(1);
-  await buyers.buy(ORDERS, AT_ONCE, onPlaced, (order) => afterSale.onPaid(order));
-  await killing;
+  await buyers.buy(ORDERS, AT_ONCE, () => killer.onProgress(buyers.placed, ORDERS), (order) => afterSale.onPaid(order));
+  await killer.finished();
   await afterSale.finished();
   await quiet('the storm is over');
   const lost = Number(await sql("SELECT count(*) FROM ticketing.orders WHERE state NOT IN ('paid', 'partially_refunded', 'refunding', 'refunded', 'refund_failed')"));
-  say(`${buyers.placed} orders placed and paid, killed: relay ${killed.relay} times, server ${killed.server} times, calm after ${seconds()} s`);
+  say(`${buyers.placed} orders placed and paid, killed: relay ${killer.killed.relay} times, server ${killer.killed.server} times, calm after ${seconds()} s`);
   say(`after the sale: ${Object.entries(afterSale.counts).map(([name, count]) => `${name} ${count}`).join(', ')}`);
   const { platform: counts } = stripe.app.webhooks.counts();
   say(`webhooks: ${counts.events}, ${counts.lost} lost (${((100 * counts.lost) / counts.events).toFixed(1)} %), ${office.repeated} brought twice; ${JSON.stringify(office.outcomes)}`);
   say(`${lost} orders are paid at Stripe and not here, before reconciliation`);
-  is('relay killed', killed.relay, KILLS);
-  is('server killed', killed.server, KILLS);
+  is('relay killed', killer.killed.relay, KILLS);
+  is('server killed', killer.killed.server, KILLS);
   ok('webhooks were lost, some of payments', counts.lost > 0 && lost > 0, JSON.stringify({ ...counts, lost }));
 
   const reconciling = performance.now();

@@ -3,10 +3,10 @@ import { randomInt } from 'node:crypto';
 import { parseArgs } from 'node:util';
 import { json, rows, sql } from '../relay/support/database.mjs';
 import { Relay, localStripe } from '../relay/support/relay.mjs';
-import { killServer, startServer } from '../relay/support/server.mjs';
 import { until } from '../relay/support/until.mjs';
 import { PsqlPool } from '../stripe/psql-pool.mjs';
 import { Buyers } from './buyers.mjs';
+import { Killer } from './killing.mjs';
 import { PostOffice } from './post_office.mjs';
 import { isRecognised, lookEverywhere } from './secrets.mjs';
 import { done, is, none, ok, say } from './tap.mjs';
@@ -61,6 +61,11 @@ function startRelay() {
   relayLog.push(relay);
 }
 
+async function restartRelay() {
+  await relay.kill('SIGKILL');
+  startRelay();
+}
+
 async function storm() {
   const carts = await openShop();
   await office.open();
@@ -68,32 +73,12 @@ async function storm() {
   startRelay();
   await relay.until('ready');
 
-  // The relay dies and the server dies at even distances of the orders, in turn.
   const users = Array.from({ length: Math.ceil(ORDERS / 3) }, (_, i) => `storm-buyer-${i}`);
   const buyers = new Buyers({ pool: buyersPool, stripe, carts, users });
-  const killed = { relay: 0, server: 0 };
-  let killing = Promise.resolve();
-  const onPlaced = () => {
-    const due = Math.floor((buyers.placed * 2 * KILLS) / ORDERS);
-    while (killed.relay + killed.server < Math.min(due, 2 * KILLS)) {
-      if (killed.relay <= killed.server) {
-        killed.relay += 1;
-        killing = killing.then(async () => {
-          await relay.kill('SIGKILL');
-          startRelay();
-        });
-      } else {
-        killed.server += 1;
-        killing = killing.then(async () => {
-          killServer();
-          await startServer();
-        });
-      }
-    }
-  };
+  const killer = new Killer(KILLS, restartRelay);
   const began = performance.now();
-  await buyers.buy(ORDERS, AT_ONCE, onPlaced);
-  await killing;
+  await buyers.buy(ORDERS, AT_ONCE, () => killer.onProgress(buyers.placed, ORDERS));
+  await killer.finished();
   const placedIn = performance.now() - began;
   const open = async () =>
     Number(await sql(`SELECT (SELECT count(*) FROM ticketing.orders WHERE state <> 'paid') + (SELECT count(*) FROM ticketing.stripe_requests WHERE state <> 'done' OR NOT applied)`));
@@ -101,11 +86,11 @@ async function storm() {
   const took = performance.now() - began;
 
   say(`${buyers.placed} orders placed and paid by ${users.length} buyers in ${(placedIn / 1000).toFixed(1)} s, all settled after ${(took / 1000).toFixed(1)} s`);
-  say(`killed: relay ${killed.relay} times, server ${killed.server} times; ${buyers.client.repeated} calls of buyers had no answer and were repeated, ${buyers.askedAgain} asked again for a lost secret`);
+  say(`killed: relay ${killer.killed.relay} times, server ${killer.killed.server} times; ${buyers.client.repeated} calls of buyers had no answer and were repeated, ${buyers.askedAgain} asked again for a lost secret`);
   say(`${buyers.onPage} paid on Stripe's page; cards declined first: ${buyers.declined}`);
   say(`webhooks: ${office.received} from Stripe, ${office.repeated} brought twice, ${office.failed} attempts without an answer; ${JSON.stringify(office.outcomes)}`);
-  is('relay killed', killed.relay, KILLS);
-  is('server killed', killed.server, KILLS);
+  is('relay killed', killer.killed.relay, KILLS);
+  is('server killed', killer.killed.server, KILLS);
   await checkOrders(buyers);
   await checkBooks(buyers);
   await checkSecrets(buyers);

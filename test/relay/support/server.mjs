@@ -13,5 +13,5 @@ export function killServer() {
   process.kill(Number(pid), 'SIGKILL');
 }
 
-// Ends what is left of it, and starts it; its recovery is over when this returns.
-export const startServer = () => promisify(execFile)(cluster, ['restart']);
+// Ends the server, or what is left of it, and starts it; its recovery is over when this returns.
+export const restartServer = () => promisify(execFile)(cluster, ['restart']);
