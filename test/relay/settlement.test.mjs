@@ -12,6 +12,7 @@ import { describeSums } from '../stripe/sums.mjs';
 import { json, rows, sql } from './support/database.mjs';
 import { ownStripe } from './support/own_stripe.mjs';
 import { Relay } from './support/relay.mjs';
+import { webhookSecret } from './support/server.mjs';
 import { until } from './support/until.mjs';
 
 const HOSTS = ['settlementone', 'settlementtwo'];
@@ -19,7 +20,7 @@ const account = (host) => `acct_${host}`;
 
 const stripe = await ownStripe();
 const pool = new PsqlPool(4);
-const office = new PostOffice(pool, process.env.STRIPE_WEBHOOK_SECRET.split(' ')[0]);
+const office = new PostOffice(pool, webhookSecret());
 let relay;
 before(() => office.open());
 after(async () => {
