@@ -69,6 +69,12 @@ export const isDone = async (id) => (await row(id)).state === 'done';
 export const count = async (state) =>
   Number(await sql(`SELECT count(*) FROM ticketing.stripe_requests WHERE state = ${quote(state)}`));
 
+// How many wait for Stripe's answer.
+export const unanswered = async () => Number(await sql(`SELECT count(*) FROM ticketing.stripe_requests WHERE state IN ('ready', 'leased')`));
+
+// How many have not come to their effect.
+export const underWay = async () => Number(await sql(`SELECT count(*) FROM ticketing.stripe_requests WHERE state IN ('ready', 'leased', 'unknown') OR NOT applied`));
+
 // SQL that locks a row until the session's transaction ends.
 export const lockRow = (id) => `SELECT 1 FROM ticketing.stripe_requests WHERE id = ${quote(id)} FOR UPDATE`;
 
