@@ -11,6 +11,7 @@ import { letRefunds, refund, refundableCharge, settleRefund } from '../stripe/re
 import { describeSums } from '../stripe/sums.mjs';
 import { json, rows, sql } from './support/database.mjs';
 import { ownStripe } from './support/own_stripe.mjs';
+import { underWay } from './support/queue.mjs';
 import { Relay } from './support/relay.mjs';
 import { webhookSecret } from './support/server.mjs';
 import { until } from './support/until.mjs';
@@ -47,7 +48,7 @@ async function startRelay() {
 
 const quiet = () =>
   until(
-    async () => stripe.app.webhooks.list().every(({ status }) => status === 'delivered') && office.empty && Number(await sql("SELECT count(*) FROM ticketing.stripe_requests WHERE state IN ('ready', 'leased') OR NOT applied")) === 0,
+    async () => stripe.app.webhooks.list().every(({ status }) => status === 'delivered') && office.empty && (await underWay()) === 0,
     'all calls are answered and all events brought',
     30000,
   );
