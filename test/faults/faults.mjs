@@ -5,7 +5,7 @@
 //   crash  the server crashes: what is unlogged is lost
 // stage is {shop, stripe, relay, restartRelay(), start(cell)}.
 import { Session, quote } from '../relay/support/database.mjs';
-import { killServer, startServer } from '../relay/support/server.mjs';
+import { killServer, restartServer } from '../relay/support/server.mjs';
 import { until } from '../relay/support/until.mjs';
 
 const startAll = async (stage, cells) => {
@@ -96,7 +96,7 @@ async function killAfterStore(stage, cells) {
 async function crashServer(stage) {
   killServer();
   await stage.shop.forgetSession();
-  await startServer();
+  await restartServer();
 }
 
 async function crashInFlight(stage, cells) {

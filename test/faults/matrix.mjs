@@ -3,7 +3,7 @@
 //   node test/faults/matrix.mjs [--only CALL,...] [--tap]
 import { isDeepStrictEqual, parseArgs } from 'node:util';
 import { quote } from '../relay/support/database.mjs';
-import { Relay, localStripe } from '../relay/support/relay.mjs';
+import { IMPATIENT, Relay, localStripe } from '../relay/support/relay.mjs';
 import { calls } from './calls.mjs';
 import { faults, startAll } from './faults.mjs';
 import { Shop } from './shop.mjs';
@@ -11,9 +11,6 @@ import { Shop } from './shop.mjs';
 const { values: options } = parseArgs({ options: { only: { type: 'string' }, tap: { type: 'boolean' } } });
 const only = options.only?.split(',');
 const chosen = calls.filter(({ name }) => only === undefined || only.includes(name));
-
-// A hung call costs two seconds, a lost lease four.
-const RELAY = { DVNT_RELAY_TIMEOUT: '2', DVNT_RELAY_LEASE: '4' };
 
 // What the faults act on.
 class Stage {
@@ -25,7 +22,7 @@ class Stage {
   }
 
   async restartRelay() {
-    this.relay = new Relay(this.stripe, RELAY);
+    this.relay = new Relay(this.stripe, IMPATIENT);
     await this.relay.until('ready');
   }
 

@@ -1,5 +1,6 @@
 // What the cells of the matrix sell, and what a buyer does: each cell is a user of its own with an order of its own.
 import { Session, quote } from '../relay/support/database.mjs';
+import { webhookSecret } from '../relay/support/server.mjs';
 import { until } from '../relay/support/until.mjs';
 import { addPaymentMethod } from '../stripe/resources/payment_methods.mjs';
 import { signature } from '../stripe/webhooks.mjs';
@@ -166,8 +167,7 @@ export class Shop {
     const intent = this.intentOf(cell);
     const event = [...this.stripe.app.store.events].find(({ type: told, data: { object } }) => told === type && (object.id === intent.id || object.payment_intent === intent.id));
     const body = Buffer.from(JSON.stringify(event));
-    const secret = process.env.STRIPE_WEBHOOK_SECRET.split(' ')[0];
-    return `SELECT ticketing.stripe_webhook('\\x${body.toString('hex')}', ${quote(signature(secret, Math.floor(Date.now() / 1000), body))})`;
+    return `SELECT ticketing.stripe_webhook('\\x${body.toString('hex')}', ${quote(signature(webhookSecret(), Math.floor(Date.now() / 1000), body))})`;
   }
 
   // How many objects of each type Stripe has for the cell.

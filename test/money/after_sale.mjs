@@ -2,19 +2,19 @@
 // banks are asked to take payments back and decide. Clients meet a database that goes away, and ask again.
 import { randomUUID } from 'node:crypto';
 import { quote } from '../relay/support/database.mjs';
+import { pause } from '../relay/support/until.mjs';
+import { Client } from '../storm/client.mjs';
 import { atStripe } from '../stripe/at_stripe.mjs';
 
 const AGAIN_AFTER = 200;
 const UNTIL_PAID = 20; // times that a host looks whether the order is paid; its webhook may be lost
-
-const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 export class AfterSale {
   counts = {};
   #underWay = new Set();
 
   constructor({ pool, stripe, host, share }) {
-    Object.assign(this, { pool, stripe, host, share });
+    Object.assign(this, { client: new Client(pool, { after: () => AGAIN_AFTER }), stripe, host, share });
   }
 
   // For an order that was just paid.
@@ -42,10 +42,10 @@ export class AfterSale {
 
   async #refund({ order_id: order, user }) {
     for (let i = 0; i < UNTIL_PAID; i++) {
-      const { tickets } = await this.#ask(`SELECT ticketing.order_status('${order}', ${quote(user)})`);
+      const { tickets } = await this.client.ask(`SELECT ticketing.order_status('${order}', ${quote(user)})`);
       const some = tickets.filter(() => Math.random() < 0.6).map(({ ticket_id: id }) => `'${id}'`);
       if (some.length > 0) {
-        await this.#ask(`SELECT ticketing.refund_order('${order}', ${quote(this.host)}, ARRAY[${some.join(', ')}]::uuid[], request_id => '${randomUUID()}')`);
+        await this.client.ask(`SELECT ticketing.refund_order('${order}', ${quote(this.host)}, ARRAY[${some.join(', ')}]::uuid[], request_id => '${randomUUID()}')`);
         this.#count(some.length === tickets.length ? 'orders refunded' : 'some tickets refunded');
         return;
       }
@@ -79,17 +79,5 @@ export class AfterSale {
     if (become === null) return;
     atStripe(this.stripe, 'dispute', { dispute: id, become });
     this.#count(`disputes ${become}`);
-  }
-
-  // The answer of a statement, which is sent again until it has one.
-  async #ask(statement) {
-    for (;;) {
-      try {
-        return JSON.parse(await this.pool.query(statement));
-      } catch (error) {
-        if (/^PT/.test(error.sqlstate ?? '')) throw error;
-        await pause(AGAIN_AFTER);
-      }
-    }
   }
 }

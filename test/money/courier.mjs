@@ -1,15 +1,15 @@
 // Between the database and a local Stripe in the same process: carries the outbox's calls, and brings Stripe's events, in an
 // order of one's own. The cluster is that of the PG variables.
-import { createHmac } from 'node:crypto';
-import { callDirectly } from '../stripe/direct.mjs';
 import { Session, quote } from '../relay/support/database.mjs';
+import { webhookSecret } from '../relay/support/server.mjs';
+import { callDirectly } from '../stripe/direct.mjs';
+import { signature } from '../stripe/webhooks.mjs';
 
 const CLAIM = 200;
 const AT_ONCE = 50; // statements in one message
 
 export class Courier {
   #app;
-  #secret = process.env.STRIPE_WEBHOOK_SECRET.split(' ')[0];
   #seen = 0; // of Stripe's events
   session = new Session();
   answers = []; // what Stripe has said and nobody has brought yet
@@ -72,8 +72,7 @@ export class Courier {
     return this.all(
       events.map((event) => {
         const payload = JSON.stringify(event);
-        const signature = createHmac('sha256', this.#secret).update(`${time}.${payload}`).digest('hex');
-        return `SELECT ticketing.stripe_webhook(convert_to(${quote(payload)}, 'UTF8'), 't=${time},v1=${signature}')`;
+        return `SELECT ticketing.stripe_webhook(convert_to(${quote(payload)}, 'UTF8'), '${signature(webhookSecret(), time, payload)}')`;
       }),
     );
   }

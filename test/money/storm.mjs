@@ -2,14 +2,14 @@
 // killed; then Stripe is asked once for what was missed, and everything is right.
 import { randomInt } from 'node:crypto';
 import { parseArgs } from 'node:util';
-import { sql } from '../relay/support/database.mjs';
-import { Relay, localStripe } from '../relay/support/relay.mjs';
-import { killServer, startServer } from '../relay/support/server.mjs';
-import { until } from '../relay/support/until.mjs';
+import { rows, sql } from '../relay/support/database.mjs';
+import { IMPATIENT } from '../relay/support/relay.mjs';
 import { Buyers } from '../storm/buyers.mjs';
-import { PostOffice } from '../storm/post_office.mjs';
+import { Killer } from '../storm/killing.mjs';
+import { quiet } from '../storm/quiet.mjs';
+import { Scene } from '../storm/scene.mjs';
+import { HOST, openShop } from '../storm/shop.mjs';
 import { done, is, none, ok, say } from '../storm/tap.mjs';
-import { PsqlPool } from '../stripe/psql-pool.mjs';
 import { describeSums } from '../stripe/sums.mjs';
 import { AfterSale } from './after_sale.mjs';
 
@@ -19,89 +19,36 @@ const KILLS = Number(options.kills ?? 10);
 const AT_ONCE = 24;
 const LOST = 0.05;
 const AFTER_SALE = 0.1;
-const HOST = 'storm-host';
 const NIGHT_AFTER = 30 * 3600 * 1000;
 const SETTLED_WITHIN = 120000;
-const CLIENT = { environment: { PGOPTIONS: '-c role=service_role -c log_min_error_statement=panic' }, stderr: 'ignore' };
 // What a storm like this leaves for people to decide.
 const FOR_PEOPLE = ['dashboard_refund', 'refund_failed', 'dispute_of_a_part', 'settlement_booked'];
 
-const rows = async (text) => JSON.parse(await sql(`SELECT coalesce(json_agg(to_json(r)), '[]') FROM (${text}) r`));
-
-const stripe = await localStripe({ webhookSecret: process.env.STRIPE_WEBHOOK_SECRET.split(' ')[0] });
-const clients = new PsqlPool(AT_ONCE, 'psql', CLIENT);
-const hooks = new PsqlPool(8, 'psql', CLIENT);
-const office = new PostOffice(hooks, stripe.app.webhooks.secret);
-let relay;
+const scene = await Scene.set({ connections: AT_ONCE, relay: IMPATIENT });
+const { office, stripe } = scene;
+const calm = (what) => quiet(office, what, SETTLED_WITHIN);
 
 try {
   await storm();
 } finally {
-  await relay?.kill('SIGKILL');
-  await office.close();
-  await Promise.all([clients.close(), hooks.close()]);
-  await stripe.stop();
+  await scene.close();
 }
 done();
 
-async function openShop() {
-  await sql('SELECT cron.alter_job(jobid, active := false) FROM cron.job');
-  await sql(`
-    INSERT INTO public.organizer_accounts (host_id, stripe_account_id, charges_enabled, payouts_enabled, details_submitted) VALUES ('${HOST}', 'acct_stormhost', true, true, true);
-    INSERT INTO public.events (host_id, title, start_date, max_attendees) VALUES ('${HOST}', 'Storm', now() + interval '30 days', ${ORDERS * 4});
-    INSERT INTO public.ticket_types (event_id, name, price_cents, quantity_total, max_per_user)
-    SELECT e.id, t.name, t.price, t.seats, NULL FROM public.events e, (VALUES ('seat', 2599, ${ORDERS * 3}), ('floor', 1001, NULL)) t (name, price, seats)`);
-  const tiers = await rows('SELECT event_id AS event, id FROM public.ticket_types');
-  return tiers.map(({ event, id }) => ({ event, items: () => JSON.stringify([{ ticket_type_id: id, quantity: randomInt(1, 4) }]) }));
-}
-
-function startRelay() {
-  relay = new Relay(stripe, { DVNT_RELAY_TIMEOUT: '2', DVNT_RELAY_LEASE: '4', DVNT_RELAY_DEBUG: '0' });
-}
-
-// Until nothing is on its way between the database and Stripe.
-async function quiet(what) {
-  const busy = () => sql(`SELECT count(*) FROM ticketing.stripe_requests WHERE state IN ('ready', 'leased', 'unknown') OR NOT applied`);
-  for (let calm = 0; calm < 3; ) {
-    await until(async () => office.empty && (await busy()) === '0', what, SETTLED_WITHIN);
-    await new Promise((resolve) => setTimeout(resolve, 300));
-    calm = office.empty && (await busy()) === '0' ? calm + 1 : 0;
-  }
-}
-
 async function storm() {
-  const carts = await openShop();
-  await office.open();
-  stripe.app.webhooks.configure({ url: office.url });
+  const shop = await openShop(ORDERS);
   stripe.app.webhooks.disorder({ lost: LOST, seed: randomInt(1e6) });
-  startRelay();
-  await relay.until('ready');
-  const buyers = new Buyers({ pool: clients, stripe, carts, users: Array.from({ length: Math.ceil(ORDERS / 3) }, (_, i) => `storm-buyer-${i}`) });
-  const afterSale = new AfterSale({ pool: clients, stripe, host: HOST, share: AFTER_SALE });
-  const killed = { relay: 0, server: 0 };
-  let killing = Promise.resolve();
-  const onPlaced = () => {
-    const due = Math.floor((buyers.placed * 2 * KILLS) / ORDERS);
-    while (killed.relay + killed.server < Math.min(due, 2 * KILLS)) {
-      const isRelay = killed.relay <= killed.server;
-      killed[isRelay ? 'relay' : 'server'] += 1;
-      killing = killing.then(async () => {
-        if (isRelay) {
-          await relay.kill('SIGKILL');
-          startRelay();
-        } else {
-          killServer();
-          await startServer();
-        }
-      });
-    }
-  };
+  await scene.open();
+  const buyers = new Buyers({ pool: scene.clients, stripe, ...shop });
+  const afterSale = new AfterSale({ pool: scene.clients, stripe, host: HOST, share: AFTER_SALE });
+  const killer = new Killer(KILLS, () => scene.restartRelay());
+  const { killed } = killer;
   const began = performance.now();
   const seconds = () => ((performance.now() - began) / 1000).toFixed(1);
-  await buyers.buy(ORDERS, AT_ONCE, onPlaced, (order) => afterSale.onPaid(order));
-  await killing;
+  await buyers.buy(ORDERS, AT_ONCE, () => killer.onProgress(buyers.placed, ORDERS), (order) => afterSale.onPaid(order));
+  await killer.finished();
   await afterSale.finished();
-  await quiet('the storm is over');
+  await calm('the storm is over');
   const lost = Number(await sql("SELECT count(*) FROM ticketing.orders WHERE state NOT IN ('paid', 'partially_refunded', 'refunding', 'refunded', 'refund_failed')"));
   say(`${buyers.placed} orders placed and paid, killed: relay ${killed.relay} times, server ${killed.server} times, calm after ${seconds()} s`);
   say(`after the sale: ${Object.entries(afterSale.counts).map(([name, count]) => `${name} ${count}`).join(', ')}`);
@@ -114,17 +61,17 @@ async function storm() {
 
   const reconciling = performance.now();
   await sql('SELECT ticketing.enqueue_reconciliation()');
-  await quiet('Stripe has been asked');
+  await calm('Stripe has been asked');
   const found = await rows('SELECT kind, entity, repaired FROM ticketing.reconcile_orders(pace => 1)');
-  await quiet('it is repaired');
+  await calm('it is repaired');
   say(`reconciled in ${((performance.now() - reconciling) / 1000).toFixed(1)} s; reconcile_orders says: ${JSON.stringify(found.slice(0, 5))}`);
   // The night after, when nothing is on its way any more.
-  await relay.kill('SIGTERM');
+  await scene.relay.kill('SIGTERM');
   await sql(`DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET dvnt_ticketing.test_clock_offset = ${NIGHT_AFTER}', current_database()); END $$`);
-  startRelay();
-  await relay.until('ready');
+  scene.startRelay();
+  await scene.relay.until('ready');
   await sql('SELECT ticketing.enqueue_settlement()');
-  await quiet('it is settled');
+  await calm('it is settled');
   await checkOrders(buyers);
   await checkMoney();
 }

@@ -3,16 +3,16 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { changeAccount } from '../stripe/resources/accounts.mjs';
 import { decline, pay } from '../stripe/resources/payment_states.mjs';
-import { quote, sql } from './support/database.mjs';
+import { json, quote, sql } from './support/database.mjs';
 import { ownStripe } from './support/own_stripe.mjs';
-import { enqueueMany } from './support/queue.mjs';
+import { enqueueMany, underWay } from './support/queue.mjs';
 import { calls, intents, startRelay } from './support/relay.mjs';
 import { until } from './support/until.mjs';
 
 const stripe = await ownStripe();
-const reconcile = async () => JSON.parse(await sql('SELECT ticketing.enqueue_reconciliation()'));
+const reconcile = () => json('SELECT ticketing.enqueue_reconciliation()');
 // Nothing is on its way any more.
-const quiet = () => until(async () => (await sql("SELECT count(*) FROM ticketing.stripe_requests WHERE state IN ('ready', 'leased') OR NOT applied")) === '0', 'the outbox is empty');
+const quiet = () => until(async () => (await underWay()) === 0, 'the outbox is empty');
 const states = () => sql("SELECT string_agg(state || ' ' || n, ', ' ORDER BY state) FROM (SELECT o.state, count(*) AS n FROM ticketing.orders o JOIN ticketing.stripe_requests r USING (order_id) WHERE r.kind = 'create_payment_intent' GROUP BY 1) s");
 const lists = () => calls(stripe).filter(({ path }) => path.startsWith('/v1/events'));
 

@@ -1,18 +1,13 @@
 // Ends and losses: signals, a server that restarts, a relay that dies between Stripe's answer and its storage.
 // If one of these failed, a buyer could be charged twice or not at all.
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
 import { test } from 'node:test';
 import { Session, sql } from './support/database.mjs';
 import { ownStripe } from './support/own_stripe.mjs';
 import { CUSTOMER, add, addRow, count, endLeases, enqueueMany, isDone, leaveOutbox, lockRow, row, takeOutbox } from './support/queue.mjs';
 import { calls, intents, runRelay, startRelay } from './support/relay.mjs';
+import { restartServer } from './support/server.mjs';
 import { until } from './support/until.mjs';
-
-const cluster = fileURLToPath(new URL('../../scripts/cluster', import.meta.url));
-const run = promisify(execFile);
 
 const stripe = await ownStripe();
 
@@ -185,7 +180,7 @@ test('a restart of the server is survived, and said once', async (t) => {
   const before = await add();
   await until(() => isDone(before), 'done');
   await leaveOutbox();
-  await run(cluster, ['restart']);
+  await restartServer();
   await takeOutbox();
   await relay.until('ready', 2);
   const later = await add();

@@ -5,7 +5,7 @@ import { Session, sql } from './support/database.mjs';
 import { ownStripe } from './support/own_stripe.mjs';
 import { add, count, enqueue, ENQUEUER_LOCK, isDone } from './support/queue.mjs';
 import { calls, startRelay } from './support/relay.mjs';
-import { until } from './support/until.mjs';
+import { pause, until } from './support/until.mjs';
 
 const stripe = await ownStripe();
 
@@ -149,7 +149,7 @@ test('no committed row waits for the poll', { timeout: 300000 }, async (t) => {
   t.after(() => Promise.all(sessions.map((session) => session.close())));
   const watcher = new Session();
   t.after(() => watcher.close());
-  const atMost = (ms) => new Promise((resolve) => setTimeout(resolve, Math.random() * ms));
+  const atMost = (ms) => pause(Math.random() * ms);
   const one = (list) => list[Math.floor(Math.random() * list.length)];
   let buyers = 0;
   let committed = 0;

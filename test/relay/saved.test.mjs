@@ -7,7 +7,7 @@ import { promisify } from 'node:util';
 import { test } from 'node:test';
 import { changeAccount } from '../stripe/resources/accounts.mjs';
 import { setUp } from '../stripe/resources/setup_intents.mjs';
-import { quote, sql } from './support/database.mjs';
+import { json, quote, sql } from './support/database.mjs';
 import { ownStripe } from './support/own_stripe.mjs';
 import { calls, startRelay } from './support/relay.mjs';
 import { until } from './support/until.mjs';
@@ -19,8 +19,8 @@ let users = 0;
 const newUser = () => `saved-${process.pid}-${++users}`;
 
 const literal = (value) => (value === undefined ? 'NULL' : quote(value));
-const call = async (name, ...args) => JSON.parse(await sql(`SELECT ticketing.${name}(${args.map(literal).join(', ')})`));
-const outcome = async (request, user) => JSON.parse(await sql(`SELECT ticketing.await_stripe(${quote(request)}, ${quote(user)})`));
+const call = (name, ...args) => json(`SELECT ticketing.${name}(${args.map(literal).join(', ')})`);
+const outcome = (request, user) => json(`SELECT ticketing.await_stripe(${quote(request)}, ${quote(user)})`);
 
 // The outcome of a request, when there is one.
 const settled = (request, user) =>

@@ -9,9 +9,11 @@ import { pay } from '../stripe/resources/payment_states.mjs';
 import { payOut } from '../stripe/resources/payouts.mjs';
 import { letRefunds, refund, refundableCharge, settleRefund } from '../stripe/resources/refunds.mjs';
 import { describeSums } from '../stripe/sums.mjs';
-import { sql } from './support/database.mjs';
+import { json, rows, sql } from './support/database.mjs';
 import { ownStripe } from './support/own_stripe.mjs';
+import { underWay } from './support/queue.mjs';
 import { Relay } from './support/relay.mjs';
+import { webhookSecret } from './support/server.mjs';
 import { until } from './support/until.mjs';
 
 const HOSTS = ['settlementone', 'settlementtwo'];
@@ -19,7 +21,7 @@ const account = (host) => `acct_${host}`;
 
 const stripe = await ownStripe();
 const pool = new PsqlPool(4);
-const office = new PostOffice(pool, process.env.STRIPE_WEBHOOK_SECRET.split(' ')[0]);
+const office = new PostOffice(pool, webhookSecret());
 let relay;
 before(() => office.open());
 after(async () => {
@@ -30,9 +32,6 @@ after(async () => {
   await pool.close();
   await setClock(0);
 });
-
-const json = async (text) => JSON.parse(await sql(text));
-const rows = (text) => json(`SELECT coalesce(json_agg(to_json(r)), '[]') FROM (${text}) r`);
 
 // The engine's clock for whoever connects from now on.
 async function setClock(milliseconds) {
@@ -49,7 +48,7 @@ async function startRelay() {
 
 const quiet = () =>
   until(
-    async () => stripe.app.webhooks.list().every(({ status }) => status === 'delivered') && office.empty && Number(await sql("SELECT count(*) FROM ticketing.stripe_requests WHERE state IN ('ready', 'leased') OR NOT applied")) === 0,
+    async () => stripe.app.webhooks.list().every(({ status }) => status === 'delivered') && office.empty && (await underWay()) === 0,
     'all calls are answered and all events brought',
     30000,
   );

@@ -2,26 +2,24 @@
 // some after a card that is declined. They meet a database that goes away, and ask again under the same request id.
 import { randomUUID } from 'node:crypto';
 import { quote } from '../relay/support/database.mjs';
+import { pause } from '../relay/support/until.mjs';
 import { atStripe } from '../stripe/at_stripe.mjs';
+import { Client } from './client.mjs';
 
 const DECLINED = 0.2;
 const MOBILE = 0.1;
 const ON_STRIPES_PAGE = 0.15;
 const PAGE = "success_url => 'https://shop.example/paid', ";
-const AGAIN_AFTER = 100;
-
-const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 export class Buyers {
   placed = 0;
   declined = 0;
-  repeated = 0;
   askedAgain = 0;
   onPage = 0;
   orders = new Map(); // by order id
 
   constructor({ pool, stripe, carts, users }) {
-    Object.assign(this, { pool, stripe, carts, users });
+    Object.assign(this, { client: new Client(pool), stripe, carts, users });
   }
 
   // Places and pays so many orders, some at once.
@@ -46,7 +44,7 @@ export class Buyers {
     const mobile = Math.random() < MOBILE;
     const call = byPage ? 'create_checkout_session' : 'create_payment_intent';
     const options = byPage ? PAGE : mobile ? "mobile_api_version => '2026-10-28.endive', " : '';
-    const order = await this.#ask(`SELECT ticketing.${call}(${quote(user)}, ${event}, ${quote(items())}, ${options}request_id => '${randomUUID()}')`);
+    const order = await this.client.ask(`SELECT ticketing.${call}(${quote(user)}, ${event}, ${quote(items())}, ${options}request_id => '${randomUUID()}')`);
     this.placed += 1;
     this.onPage += byPage;
     const known = { user, order_id: order.order_id, reservation_id: order.reservation_id, event, call, options: byPage ? PAGE : '' };
@@ -56,7 +54,7 @@ export class Buyers {
 
   async #handOut(order, request) {
     for (;;) {
-      const answer = await this.#ask(`SELECT ticketing.await_stripe('${request}', ${quote(order.user)}, '3 s')`);
+      const answer = await this.client.ask(`SELECT ticketing.await_stripe('${request}', ${quote(order.user)}, '3 s')`);
       const { client_secret: secret, url = null, checkout_session_id: session } = answer;
       if (secret !== null) return { secret, object: { payment_intent: secret.split('_secret_')[0] } };
       if (url !== null) return { secret: url, object: { checkout_session: session } };
@@ -64,7 +62,7 @@ export class Buyers {
       // A crash has taken the secret between the answer and our asking.
       if (answer.status === 'done') {
         this.askedAgain += 1;
-        ({ stripe_request_id: request } = await this.#ask(
+        ({ stripe_request_id: request } = await this.client.ask(
           `SELECT ticketing.${order.call}(${quote(order.user)}, ${order.event}, NULL, '${order.reservation_id}', ${order.options}request_id => '${randomUUID()}')`,
         ));
       }
@@ -82,18 +80,5 @@ export class Buyers {
       await pause(Math.random() * 100);
     }
     atStripe(this.stripe, 'pay', order.object);
-  }
-
-  // The answer of a statement, which is sent again until it has one.
-  async #ask(statement) {
-    for (;;) {
-      try {
-        return JSON.parse(await this.pool.query(statement));
-      } catch (error) {
-        if (/^PT/.test(error.sqlstate ?? '')) throw error;
-        this.repeated += 1;
-        await pause(AGAIN_AFTER);
-      }
-    }
   }
 }

@@ -1,13 +1,14 @@
 // An on-sale: thousands of buyers at once, and a Stripe that takes twenty creates a second; see run. The clock of engine
 // and Stripe runs faster than ours. Some give up while they wait, some later, some pay, most let their time pass.
 import { parseArgs } from 'node:util';
-import { quote, sql } from '../relay/support/database.mjs';
-import { Relay, localStripe } from '../relay/support/relay.mjs';
-import { until } from '../relay/support/until.mjs';
-import { PsqlPool } from '../stripe/psql-pool.mjs';
+import { json, quote, rows, sql } from '../relay/support/database.mjs';
+import { unanswered } from '../relay/support/queue.mjs';
+import { pause, until } from '../relay/support/until.mjs';
 import { atStripe } from '../stripe/at_stripe.mjs';
-import { endpointOf, most, openHall } from './hall.mjs';
-import { PostOffice } from './post_office.mjs';
+import { Client } from './client.mjs';
+import { EACH, IN_ALL, countCalls, endpointOf, most, openHall, timesOf } from './hall.mjs';
+import { settled } from './quiet.mjs';
+import { Scene } from './scene.mjs';
 import { done, is, none, ok, say } from './tap.mjs';
 import { Turns } from './turns.mjs';
 
@@ -29,12 +30,6 @@ const TRY_AGAIN = ['40001', '40P01', '55P03'];
 const SETTLED_WITHIN = 240000;
 
 const RATE = Number(await sql('SHOW dvnt_ticketing.test_clock_rate'));
-const IN_ALL = Number(await sql('SHOW dvnt_ticketing.stripe_rate'));
-const EACH = Number(await sql('SHOW dvnt_ticketing.stripe_endpoint_rate'));
-
-const json = async (text) => JSON.parse(await sql(text));
-const rows = (text) => json(`SELECT coalesce(json_agg(to_json(r)), '[]') FROM (${text}) r`);
-const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 const percent = (share) => `${(share * 100).toFixed(1)} %`;
 const offset = async () => Number((await sql('SHOW dvnt_ticketing.test_clock_offset')).replace('ms', ''));
@@ -49,45 +44,28 @@ async function moveClockTo(when) {
 }
 
 const count = (buyers, when) => buyers.filter(({ gaveUp }) => gaveUp === when).length;
-const unfinished = async () => Number(await sql(`SELECT count(*) FROM ticketing.stripe_requests WHERE state IN ('ready', 'leased')`));
-const settle = (what) => until(async () => office.empty && (await unfinished()) === 0, what, SETTLED_WITHIN);
+const settle = () => settled(office, unanswered, 'what was asked of Stripe is done', SETTLED_WITHIN);
 
-const stripe = await localStripe({ webhookSecret: process.env.STRIPE_WEBHOOK_SECRET.split(' ')[0] });
-stripe.app.journal.kept = Infinity;
+const scene = await Scene.set({ connections: CONNECTIONS, hooks: 4 });
+const { office, stripe } = scene;
 const clock = { rate: RATE, anchor: Number(await sql('SELECT extract(epoch FROM pg_postmaster_start_time())')) };
 stripe.app.clock.set(clock);
-const client = { environment: { PGOPTIONS: '-c role=service_role' }, stderr: 'ignore' };
-const pool = new PsqlPool(CONNECTIONS, 'psql', client);
-const webhooks = new PsqlPool(4, 'psql', client);
-const office = new PostOffice(webhooks, stripe.app.webhooks.secret, () => stripe.app.clock.seconds());
-const relay = new Relay(stripe, { DVNT_RELAY_DEBUG: '0' });
 const connections = new Turns(CONNECTIONS);
+// Asks again only where the engine says that others were faster.
+const client = new Client(
+  { query: (statement) => connections.run(() => scene.clients.query(statement)) },
+  { isFinal: ({ sqlstate }) => !TRY_AGAIN.includes(sqlstate), after: () => 50 + 100 * Math.random() },
+);
 const placing = new Turns(PLACING);
-const figures = { waiting: 0, queued: 0, again: 0 };
+const figures = { waiting: 0, queued: 0 };
 let watching;
 try {
   await onSale();
 } finally {
   clearInterval(watching);
-  await relay.kill('SIGKILL');
-  await office.close();
-  await Promise.all([pool.close(), webhooks.close()]);
-  await stripe.stop();
+  await scene.close();
 }
 done();
-
-// Runs a statement over one of the connections; again where the engine says that others were faster.
-async function ask(statement) {
-  for (;;) {
-    try {
-      return await connections.run(() => pool.query(statement));
-    } catch (error) {
-      if (!TRY_AGAIN.includes(error.sqlstate)) throw error;
-      figures.again += 1;
-      await pause(50 + 100 * Math.random());
-    }
-  }
-}
 
 // How many backends wait in await_stripe: each has a place, which is an advisory lock.
 function watch() {
@@ -95,7 +73,7 @@ function watch() {
   watching = setInterval(async () => {
     if (busy) return;
     busy = true;
-    const count = Number(await webhooks.query(`SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = ${WAITER_TAG} AND granted`));
+    const count = Number(await scene.hooks.query(`SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = ${WAITER_TAG} AND granted`));
     figures.waiting = Math.max(figures.waiting, count);
     busy = false;
   }, 20);
@@ -104,8 +82,8 @@ function watch() {
 // One buyer, from the click until he pays, gives up, or has what he needs to pay and does not.
 async function buy(hall, user) {
   const kind = Math.random();
-  const { order_id: order, stripe_request_id: request, ready_in: readyIn } = JSON.parse(await placing.run(() => ask(hall.order(quote(user)))));
-  const giveUp = () => ask(`SELECT ticketing.cancel_order('${order}', ${quote(user)})`);
+  const { order_id: order, stripe_request_id: request, ready_in: readyIn } = await placing.run(() => client.ask(hall.order(quote(user))));
+  const giveUp = () => client.ask(`SELECT ticketing.cancel_order('${order}', ${quote(user)})`);
   const buyer = { order, request, readyIn, gaveUp: null, paid: false };
   if (kind < GIVES_UP_WAITING) {
     await pause((readyIn * 1000 * Math.random()) / 2 / RATE);
@@ -116,7 +94,7 @@ async function buy(hall, user) {
   await pause((readyIn * 0.8 * 1000) / RATE);
   let secret = null;
   while (secret === null) {
-    const answer = JSON.parse(await ask(`SELECT ticketing.await_stripe('${request}', ${quote(user)}, '3 s')`));
+    const answer = await client.ask(`SELECT ticketing.await_stripe('${request}', ${quote(user)}, '3 s')`);
     if (answer.status === 'failed') throw new Error(`${user}: ${JSON.stringify(answer)}`);
     secret = answer.client_secret;
     if (secret === null) {
@@ -135,22 +113,19 @@ async function buy(hall, user) {
 
 async function onSale() {
   const hall = await openHall(BUYERS * 2);
-  await office.open();
-  stripe.app.webhooks.configure({ url: office.url });
-  stripe.app.journal.clear();
-  atStripe(stripe, 'rates', { total: IN_ALL, per_endpoint: EACH });
-  await relay.until('ready');
+  await scene.open();
+  countCalls(stripe);
   watch();
   const began = stripe.app.clock.exact();
   const users = Array.from({ length: BUYERS }, (_, i) => `on-sale-buyer-${i}`);
   const buyers = await Promise.all(users.map((user) => buy(hall, user)));
   const soldIn = (stripe.app.clock.exact() - began) / 1000;
   clearInterval(watching);
-  await settle('what was asked of Stripe is done');
+  await settle();
   const ofRequest = Object.fromEntries((await rows(`SELECT id, extract(epoch FROM completed_at - created_at)::float8 AS waited FROM ticketing.stripe_requests WHERE kind = 'create_payment_intent' AND state = 'done'`)).map(({ id, waited }) => [id, waited]));
   say(`${BUYERS} buyers; the last was ready to pay ${soldIn.toFixed(0)} s after the first click, at ${RATE} times our pace`);
   const placed = await json(`SELECT json_build_object('seconds', extract(epoch FROM max(created_at) - min(created_at))) FROM ticketing.orders`);
-  say(`all orders were placed within ${placed.seconds.toFixed(0)} s; ${figures.again} calls were sent again because others were faster`);
+  say(`all orders were placed within ${placed.seconds.toFixed(0)} s; ${client.repeated} calls were sent again because others were faster`);
   say(`gave up in the queue ${count(buyers, 'waiting')}, with a secret ${count(buyers, 'with his secret')}; paid ${buyers.filter(({ paid }) => paid).length}`);
 
   const errors = buyers
@@ -173,9 +148,7 @@ async function onSale() {
 
 function checkPace() {
   const calls = stripe.app.journal.list();
-  const times = new Map();
-  for (const call of calls) times.set(endpointOf(call), [...(times.get(endpointOf(call)) ?? []), call.time]);
-  for (const [endpoint, of] of times) {
+  for (const [endpoint, of] of timesOf(calls)) {
     say(`${endpoint}: ${of.length} calls, ${(of.length / ((Math.max(...of) - Math.min(...of) + 1000) / 1000)).toFixed(1)} a second, ${most(of)} in the busiest`);
     ok(`${endpoint}: at most ${EACH} a second`, most(of) <= EACH, `${most(of)}`);
   }
@@ -219,7 +192,7 @@ async function checkTimeToPay() {
   is('orders that have ended by then', await sql(`SELECT count(*) FROM ticketing.orders WHERE state IN ('expiring', 'expired')`), '0');
   await moveClockTo(`SELECT max(expires_at) + interval '1 s' FROM ticketing.orders WHERE state = 'awaiting_payment'`);
   await until(async () => (await sql(`SELECT count(*) FROM ticketing.orders WHERE state NOT IN ('paid', 'expired', 'canceled')`)) === '0', 'all orders have ended', SETTLED_WITHIN);
-  await settle('what was asked of Stripe is done');
+  await settle();
   none(
     'no order ended before its time',
     await rows(`SELECT o.order_id, e.at, r.completed_at FROM ticketing.orders o JOIN ticketing.order_events e ON e.order_id = o.order_id AND e.to_state = 'expiring'

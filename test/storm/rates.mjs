@@ -2,21 +2,18 @@
 // customer, an ephemeral key and a PaymentIntent, whose client secret they lose and ask for again, and then a cancel.
 import { parseArgs } from 'node:util';
 import { sql } from '../relay/support/database.mjs';
+import { unanswered } from '../relay/support/queue.mjs';
 import { Relay, localStripe } from '../relay/support/relay.mjs';
 import { until } from '../relay/support/until.mjs';
-import { atStripe } from '../stripe/at_stripe.mjs';
-import { endpointOf, most, openHall } from './hall.mjs';
+import { EACH, IN_ALL, countCalls, most, openHall, timesOf } from './hall.mjs';
 import { done, is, none, ok, say } from './tap.mjs';
 
 const { values: options } = parseArgs({ options: { buyers: { type: 'string' } } });
 const BUYERS = Number(options.buyers ?? 300);
 const RELAYS = 3;
-const IN_ALL = Number(await sql('SHOW dvnt_ticketing.stripe_rate'));
-const EACH = Number(await sql('SHOW dvnt_ticketing.stripe_endpoint_rate'));
 const WITHIN = 180000;
 
 const stripe = await localStripe();
-stripe.app.journal.kept = Infinity;
 const relays = Array.from({ length: RELAYS }, () => new Relay(stripe, { DVNT_RELAY_DEBUG: '0' }));
 try {
   await rates();
@@ -29,9 +26,7 @@ done();
 async function rates() {
   const { order } = await openHall(BUYERS * 2);
   await Promise.all(relays.map((relay) => relay.until('ready')));
-  stripe.app.journal.clear();
-  atStripe(stripe, 'rates', { total: IN_ALL, per_endpoint: EACH });
-  const unfinished = async () => Number(await sql(`SELECT count(*) FROM ticketing.stripe_requests WHERE state IN ('ready', 'leased')`));
+  countCalls(stripe);
   const began = performance.now();
   await sql(`DO $do$ BEGIN FOR i IN 1..${BUYERS} LOOP PERFORM (${order("'rates-buyer-' || i", ", mobile_api_version => '2026-10-28.endive'")}); COMMIT; END LOOP; END $do$`);
   // All five endpoints are busy together: who has an intent loses its secret and asks again, and every other one gives up.
@@ -47,7 +42,7 @@ async function rates() {
   await until(
     async () => {
       await sql(askAgain);
-      return (await sql('SELECT count(*) FROM asked')) === String(BUYERS) && (await unfinished()) === 0;
+      return (await sql('SELECT count(*) FROM asked')) === String(BUYERS) && (await unanswered()) === 0;
     },
     'every request is done',
     WITHIN,
@@ -55,14 +50,9 @@ async function rates() {
   const seconds = (performance.now() - began) / 1000;
 
   const calls = stripe.app.journal.list();
-  const perEndpoint = new Map();
-  for (const call of calls) {
-    const endpoint = endpointOf(call);
-    perEndpoint.set(endpoint, [...(perEndpoint.get(endpoint) ?? []), call.time]);
-  }
-  is('nothing waits any more', await unfinished(), 0);
+  is('nothing waits any more', await unanswered(), 0);
   none('nothing was refused for coming too often', calls.filter(({ status }) => status === 429).map(({ method, path }) => `${method} ${path}`));
-  for (const [endpoint, times] of perEndpoint) {
+  for (const [endpoint, times] of timesOf(calls)) {
     const peak = most(times);
     say(`${endpoint}: ${times.length} calls, ${peak} in the busiest second, ${(times.length / ((Math.max(...times) - Math.min(...times)) / 1000)).toFixed(1)} a second`);
     ok(`${endpoint}: never more than ${EACH} in any one second`, peak <= EACH, `${peak}`);

@@ -1,14 +1,13 @@
 // Orders in a storm; see run.
-import { randomInt } from 'node:crypto';
 import { parseArgs } from 'node:util';
-import { sql } from '../relay/support/database.mjs';
-import { Relay, localStripe } from '../relay/support/relay.mjs';
-import { killServer, startServer } from '../relay/support/server.mjs';
-import { until } from '../relay/support/until.mjs';
-import { PsqlPool } from '../stripe/psql-pool.mjs';
+import { rows, sql } from '../relay/support/database.mjs';
+import { IMPATIENT } from '../relay/support/relay.mjs';
 import { Buyers } from './buyers.mjs';
-import { PostOffice } from './post_office.mjs';
+import { Killer } from './killing.mjs';
+import { settled } from './quiet.mjs';
+import { Scene } from './scene.mjs';
 import { isRecognised, lookEverywhere } from './secrets.mjs';
+import { openShop } from './shop.mjs';
 import { done, is, none, ok, say } from './tap.mjs';
 
 const { values: options } = parseArgs({ options: { orders: { type: 'string' }, kills: { type: 'string' } } });
@@ -19,92 +18,34 @@ const UNPAID = 5; // orders that stay so, for the hand-off to have something
 const SLOT = 'storm';
 const SETTLED_WITHIN = 120000;
 
-// Clients are service_role, as edge functions are. Those bind what they send, so that the server's log has no
-// arguments; psql 15 cannot, so its statements are kept out of the log.
-// They lose their connections with each kill, which goes without saying.
-const CLIENT = { environment: { PGOPTIONS: '-c role=service_role -c log_min_error_statement=panic' }, stderr: 'ignore' };
-
-const json = async (text) => JSON.parse(await sql(text));
-const rows = (text) => json(`SELECT coalesce(json_agg(to_json(r)), '[]') FROM (${text}) r`);
-
-const stripe = await localStripe({ webhookSecret: process.env.STRIPE_WEBHOOK_SECRET.split(' ')[0] });
-const buyersPool = new PsqlPool(AT_ONCE, 'psql', CLIENT);
-const webhookPool = new PsqlPool(8, 'psql', CLIENT);
-const office = new PostOffice(webhookPool, stripe.app.webhooks.secret);
-const relayLog = [];
-let relay;
+const scene = await Scene.set({ connections: AT_ONCE, relay: IMPATIENT });
+const { office, stripe } = scene;
 
 try {
   await storm();
 } finally {
-  await relay?.kill('SIGKILL');
-  await office.close();
-  await Promise.all([buyersPool.close(), webhookPool.close()]);
-  await stripe.stop();
+  await scene.close();
 }
 done();
 
-// A limited tier and an unlimited one, of a limited event.
-async function openShop() {
-  await sql('SELECT cron.alter_job(jobid, active := false) FROM cron.job');
-  await sql(`SELECT pg_create_logical_replication_slot('${SLOT}', 'test_decoding')`);
-  const tiers = await json(`
-    WITH host AS (INSERT INTO public.organizer_accounts (host_id, stripe_account_id, charges_enabled, payouts_enabled, details_submitted)
-                  VALUES ('storm-host', 'acct_stormhost', true, true, true) RETURNING host_id),
-         event AS (INSERT INTO public.events (host_id, title, start_date, max_attendees) SELECT host_id, 'Storm', now() + interval '30 days', ${ORDERS * 4} FROM host RETURNING id),
-         tier AS (INSERT INTO public.ticket_types (event_id, name, price_cents, quantity_total, max_per_user)
-                  SELECT id, name, price, seats, NULL FROM event, (VALUES ('seat', 2599, ${ORDERS * 3}), ('floor', 1001, NULL)) t (name, price, seats)
-                  RETURNING event_id, id)
-    SELECT json_agg(to_json(tier)) FROM tier`);
-  return tiers.map(({ event_id: event, id }) => ({ event, items: () => JSON.stringify([{ ticket_type_id: id, quantity: randomInt(1, 4) }]) }));
-}
-
-function startRelay() {
-  relay = new Relay(stripe, { DVNT_RELAY_TIMEOUT: '2', DVNT_RELAY_LEASE: '4', DVNT_RELAY_DEBUG: '0' });
-  relayLog.push(relay);
-}
-
 async function storm() {
-  const carts = await openShop();
-  await office.open();
-  stripe.app.webhooks.configure({ url: office.url });
-  startRelay();
-  await relay.until('ready');
-
-  // The relay dies and the server dies at even distances of the orders, in turn.
-  const users = Array.from({ length: Math.ceil(ORDERS / 3) }, (_, i) => `storm-buyer-${i}`);
-  const buyers = new Buyers({ pool: buyersPool, stripe, carts, users });
-  const killed = { relay: 0, server: 0 };
-  let killing = Promise.resolve();
-  const onPlaced = () => {
-    const due = Math.floor((buyers.placed * 2 * KILLS) / ORDERS);
-    while (killed.relay + killed.server < Math.min(due, 2 * KILLS)) {
-      if (killed.relay <= killed.server) {
-        killed.relay += 1;
-        killing = killing.then(async () => {
-          await relay.kill('SIGKILL');
-          startRelay();
-        });
-      } else {
-        killed.server += 1;
-        killing = killing.then(async () => {
-          killServer();
-          await startServer();
-        });
-      }
-    }
-  };
+  await sql(`SELECT pg_create_logical_replication_slot('${SLOT}', 'test_decoding')`);
+  const shop = await openShop(ORDERS);
+  await scene.open();
+  const buyers = new Buyers({ pool: scene.clients, stripe, ...shop });
+  const killer = new Killer(KILLS, () => scene.restartRelay());
+  const { killed } = killer;
   const began = performance.now();
-  await buyers.buy(ORDERS, AT_ONCE, onPlaced);
-  await killing;
+  await buyers.buy(ORDERS, AT_ONCE, () => killer.onProgress(buyers.placed, ORDERS));
+  await killer.finished();
   const placedIn = performance.now() - began;
   const open = async () =>
     Number(await sql(`SELECT (SELECT count(*) FROM ticketing.orders WHERE state <> 'paid') + (SELECT count(*) FROM ticketing.stripe_requests WHERE state <> 'done' OR NOT applied)`));
-  await until(async () => office.empty && (await open()) === 0, 'every order is paid', SETTLED_WITHIN).catch(() => {});
+  await settled(office, open, 'every order is paid', SETTLED_WITHIN).catch(() => {});
   const took = performance.now() - began;
 
-  say(`${buyers.placed} orders placed and paid by ${users.length} buyers in ${(placedIn / 1000).toFixed(1)} s, all settled after ${(took / 1000).toFixed(1)} s`);
-  say(`killed: relay ${killed.relay} times, server ${killed.server} times; ${buyers.repeated} calls of buyers had no answer and were repeated, ${buyers.askedAgain} asked again for a lost secret`);
+  say(`${buyers.placed} orders placed and paid by ${shop.users.length} buyers in ${(placedIn / 1000).toFixed(1)} s, all settled after ${(took / 1000).toFixed(1)} s`);
+  say(`killed: relay ${killed.relay} times, server ${killed.server} times; ${buyers.client.repeated} calls of buyers had no answer and were repeated, ${buyers.askedAgain} asked again for a lost secret`);
   say(`${buyers.onPage} paid on Stripe's page; cards declined first: ${buyers.declined}`);
   say(`webhooks: ${office.received} from Stripe, ${office.repeated} brought twice, ${office.failed} attempts without an answer; ${JSON.stringify(office.outcomes)}`);
   is('relay killed', killed.relay, KILLS);
@@ -168,11 +109,11 @@ async function checkSecrets(buyers) {
   none('each secret would be recognised', secrets.filter((secret) => !isRecognised(secret)));
   const kept = await rows('SELECT client_secret, ephemeral_key FROM ticketing.stripe_handoff');
   none('secrets of orders that wait are handed out', waiting.filter(({ secret }) => !kept.some((row) => row.client_secret === secret)));
-  const places = await lookEverywhere({ sql, slot: SLOT, known: 'pi_3[A-Za-z0-9]{23}', relayLog: relayLog.flatMap(({ lines }) => lines.map(({ line }) => line)) });
+  const places = await lookEverywhere({ sql, slot: SLOT, known: 'pi_3[A-Za-z0-9]{23}', relayLog: scene.relays.flatMap(({ lines }) => lines.map(({ line }) => line)) });
   ok('secrets are seen where they may be', places.inHandoff > 0);
   for (const [place, count] of Object.entries(places.known)) ok(`what is there is seen: ${place}`, count > 0);
   for (const [place, found] of Object.entries(places.found)) none(`no secret in ${place}`, found);
-  say(`${secrets.length} secrets looked for; ${relayLog.length} relays have logged ${relayLog.reduce((sum, { lines }) => sum + lines.length, 0)} lines`);
+  say(`${secrets.length} secrets looked for; ${scene.relays.length} relays have logged ${scene.relays.reduce((sum, { lines }) => sum + lines.length, 0)} lines`);
 
   // A quarter of an hour later.
   const later = "SET dvnt_ticketing.test_clock_offset = 900001";

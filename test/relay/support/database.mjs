@@ -60,5 +60,11 @@ export async function sql(text) {
   }
 }
 
+// Runs a query of one JSON value and returns it.
+export const json = async (text) => JSON.parse(await sql(text));
+
+// Runs a query and returns its rows.
+export const rows = (text) => json(`SELECT coalesce(json_agg(to_json(r)), '[]') FROM (${text}) r`);
+
 // A value as an SQL literal.
 export const quote = (value) => (value === null ? 'NULL' : `'${String(value).replaceAll("'", "''")}'`);

@@ -1,5 +1,5 @@
 // The outbox as the tests use it: orders of one buyer, whom Stripe knows already, so that each is one call.
-import { Session, quote, sql } from './database.mjs';
+import { Session, json, quote, sql } from './database.mjs';
 
 // The mode in which an enqueuer holds the doorbell's tag, as pg_locks has it.
 export const ENQUEUER_LOCK = 'RowExclusiveLock';
@@ -62,13 +62,18 @@ export function addRow({ method = 'POST', path = '/v1/customers', body = '', str
 }
 
 // The row of a request.
-export const row = async (id) =>
-  JSON.parse(await sql(`SELECT to_json(r) FROM ticketing.stripe_requests r WHERE id = ${quote(id)}`));
+export const row = (id) => json(`SELECT to_json(r) FROM ticketing.stripe_requests r WHERE id = ${quote(id)}`);
 
 export const isDone = async (id) => (await row(id)).state === 'done';
 
 export const count = async (state) =>
   Number(await sql(`SELECT count(*) FROM ticketing.stripe_requests WHERE state = ${quote(state)}`));
+
+// How many wait for Stripe's answer.
+export const unanswered = async () => Number(await sql(`SELECT count(*) FROM ticketing.stripe_requests WHERE state IN ('ready', 'leased')`));
+
+// How many have not come to their effect.
+export const underWay = async () => Number(await sql(`SELECT count(*) FROM ticketing.stripe_requests WHERE state IN ('ready', 'leased', 'unknown') OR NOT applied`));
 
 // SQL that locks a row until the session's transaction ends.
 export const lockRow = (id) => `SELECT 1 FROM ticketing.stripe_requests WHERE id = ${quote(id)} FOR UPDATE`;

@@ -10,6 +10,9 @@ import { until } from './until.mjs';
 
 const PROGRAM = process.env.DVNT_RELAY ?? fileURLToPath(new URL('../../../src/relay/dvnt_stripe_relay', import.meta.url));
 
+// An environment in which a hung call costs two seconds, a lost lease four.
+export const IMPATIENT = { DVNT_RELAY_TIMEOUT: '2', DVNT_RELAY_LEASE: '4' };
+
 // A local Stripe that knows the buyer: {app, base, ca, port, reset(), stop()}.
 export async function localStripe(options = {}) {
   const dir = await mkdtemp(join(tmpdir(), 'dvnt_relay_test.'));

@@ -1,3 +1,5 @@
+export const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
 // Waits for a condition, which may be asynchronous; its first true value is the result.
 export async function until(condition, what, timeout = 15000) {
   const end = performance.now() + timeout;
@@ -5,6 +7,6 @@ export async function until(condition, what, timeout = 15000) {
     const value = await condition();
     if (value) return value;
     if (performance.now() > end) throw new Error(`not within ${timeout} ms: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
+    await pause(5);
   }
 }
