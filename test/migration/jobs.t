@@ -37,7 +37,7 @@ test_without() {
   said=$(deploy blank 2>&1)
   ok 'without pg_cron it is deployed' verify_scripts blank
   ok 'and says so' has "$said" 'NOTICE:  pg_cron is not in database "blank": no jobs were installed'
-  ok 'with what to run instead' has "$said" 'run ticketing.release_expired_holds(), sync_quantity_sold(), sweep_stripe(), refund_canceled_events(), sync_event_financials(), enqueue_reconciliation() and prune() every minute from elsewhere, and enqueue_settlement() and reconcile_orders() every night.'
+  ok 'with what to run instead' has "$said" 'run ticketing.release_expired_holds(), sync_quantity_sold(), sweep_stripe(), refund_canceled_events(), sync_event_financials(), enqueue_reconciliation() and prune() every minute from elsewhere, and enqueue_settlement() and CALL ticketing.reconcile() every night.'
   ok 'once: a second deployment has nothing to do' is "$(deploy blank 2>&1)" ''
   ok 'a revert does without pg_cron, too' scripts blank revert jobs
   ok 'on a server that has no pg_cron, nor our library preloaded' has "$(scripts/cluster run --no-migrate --no-build --conf fsync=off --conf shared_preload_libraries= -- bash "$test_file" --inside without 2>&1; echo "status $?")" 'status 0'
