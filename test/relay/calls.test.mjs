@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
 import { test } from 'node:test';
 import { sql } from './support/database.mjs';
+import { median } from './support/median.mjs';
 import { ownStripe } from './support/own_stripe.mjs';
 import { add, addRow, count, enqueueMany, isDone, row } from './support/queue.mjs';
 import { calls, intents, localStripe, runRelay, startRelay } from './support/relay.mjs';
@@ -211,9 +212,9 @@ test('what an answer makes ready is sent at once', async (t) => {
     assert.deepEqual([customer.path, intent.path], ['/v1/customers', '/v1/payment_intents']);
     times.push(intent.time - customer.time);
   }
-  const median = times.sort((a, b) => a - b)[4];
-  t.diagnostic(`from the call for a customer to that for the PaymentIntent: ${median} ms (median)`);
-  assert.ok(median < 300, `${median} ms`);
+  t.diagnostic(`from the call for a customer to that for the PaymentIntent: ${median(times)} ms (median)`);
+  // the relay looks by itself every second
+  assert.ok(median(times) < 300, `${times} ms`);
 });
 
 test('no more calls at once than there is room for', async (t) => {

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Session, sql } from './support/database.mjs';
+import { median } from './support/median.mjs';
 import { ownStripe } from './support/own_stripe.mjs';
 import { CUSTOMER, add, addRow, count, endLeases, enqueueMany, isDone, leaveOutbox, lockRow, row, takeOutbox } from './support/queue.mjs';
 import { calls, intents, runRelay, startRelay } from './support/relay.mjs';
@@ -60,11 +61,16 @@ test('SIGHUP changes nothing', async (t) => {
 });
 
 test('an idle relay ends at once', async (t) => {
-  const relay = await startRelay(t, stripe);
-  await relay.untilAsleep();
-  const start = performance.now();
-  assert.equal(await relay.kill(), 0);
-  assert.ok(performance.now() - start < 900);
+  const times = [];
+  for (let i = 0; i < 5; i++) {
+    const relay = await startRelay(t, stripe);
+    await relay.untilAsleep();
+    const start = performance.now();
+    assert.equal(await relay.kill(), 0);
+    times.push(performance.now() - start);
+  }
+  // it does not sleep its second out first
+  assert.ok(median(times) < 500, `${times} ms`);
 });
 
 test('--once sends what is ready and ends', async (t) => {

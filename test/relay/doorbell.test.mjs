@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Session, sql } from './support/database.mjs';
+import { median } from './support/median.mjs';
 import { ownStripe } from './support/own_stripe.mjs';
 import { add, count, enqueue, ENQUEUER_LOCK, isDone } from './support/queue.mjs';
 import { calls, startRelay } from './support/relay.mjs';
@@ -12,8 +13,6 @@ const stripe = await ownStripe();
 // The locks on the doorbell's tag, by mode.
 const locks = (mode) =>
   sql(`SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = 1685454850 AND objid = 0 AND objsubid = 2 AND mode = '${mode}'`);
-
-const median = (numbers) => numbers.sort((a, b) => a - b)[Math.floor(numbers.length / 2)];
 
 test('a commit wakes a sleeping relay', async (t) => {
   const relay = await startRelay(t, stripe);

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Session, sql } from './support/database.mjs';
+import { median } from './support/median.mjs';
 import { ownStripe } from './support/own_stripe.mjs';
 import { add, count, isDone, placeOrder, row, setLimits } from './support/queue.mjs';
 import { calls, startRelay } from './support/relay.mjs';
@@ -94,8 +95,10 @@ test('a refund does not wait behind buyers', async (t) => {
   await fill(100, ['customers']);
   await startRelay(t, stripe);
   await until(() => calls(stripe).length >= 7, 'the buyers have all they get');
+  const before = calls(stripe).length;
   await fill(1, ['refunds'], 0);
-  await until(() => calls(stripe).some(({ path }) => path.startsWith('/v1/refunds')), 'the refund is asked for', 900);
+  const place = await until(() => 1 + calls(stripe).findIndex(({ path }) => path.startsWith('/v1/refunds')), 'the refund is asked for');
+  assert.ok(place - before <= 8, `${place - before - 1} buyers came between`);
 });
 
 test('429 pauses one endpoint for as long as Stripe says, and the others go on', async (t) => {
@@ -104,20 +107,26 @@ test('429 pauses one endpoint for as long as Stripe says, and the others go on',
   const buyer = await add();
   await until(() => calls(stripe).length === 1, 'refused');
   await fill(1, ['customers']);
-  await until(async () => (await count('failed')) === 1, 'another endpoint is answered', 1500);
+  await until(async () => (await count('failed')) === 1, 'another endpoint is answered');
   await until(() => isDone(buyer), 'done');
-  const [first, second] = calls(stripe).filter(({ path }) => path === '/v1/payment_intents');
+  assert.deepEqual(calls(stripe).map(({ path }) => path), ['/v1/payment_intents', '/v1/customers/x_1', '/v1/payment_intents']);
+  const [first, , second] = calls(stripe);
   assert.ok(second.time - first.time >= 2000, `${second.time - first.time} ms`);
-  assert.ok(second.time - first.time < 3000, `${second.time - first.time} ms`);
   assert.equal((await row(buyer)).attempts, 1);
 });
 
 test('a retry comes when it is due, not when the relay happens to look', async (t) => {
   const relay = await startRelay(t, stripe);
-  await relay.untilAsleep();
-  stripe.app.faults.add({ match: { method: 'POST' }, kind: 'status', status: 500 });
-  await add();
-  await until(() => calls(stripe).length === 2, 'sent again');
-  const [first, second] = calls(stripe);
-  assert.ok(second.time - first.time < 750, `${second.time - first.time} ms`);
+  const waits = [];
+  for (let i = 0; i < 7; i++) {
+    await relay.untilAsleep();
+    stripe.app.journal.clear();
+    stripe.app.faults.add({ match: { method: 'POST' }, kind: 'status', status: 500 });
+    const id = await add();
+    await until(() => isDone(id), 'sent again');
+    const [first, second] = calls(stripe);
+    waits.push(second.time - first.time);
+  }
+  // it is due after a quarter to half a second; the relay looks every second
+  assert.ok(median(waits) < 750, `${waits} ms`);
 });
