@@ -6,7 +6,7 @@ reconcile_call='CALL ticketing.reconcile()'
 
 run_reconcile() {
   local rounds seconds orders events
-  rounds=$(full_or_quick 3 1)
+  rounds=$(full_or_quick 5 1)
   seconds=$(full_or_quick 5 0.5)
   orders=$(full_or_quick 1000000 200010)
   events=$(full_or_quick 4000 400)

@@ -98,50 +98,16 @@ typedef struct AskedObject
 	int16		checks;
 } AskedObject;
 
-static void
-ask_payment(const AskedObject *object, TimestampTz now)
-{
-	bool		is_session = strncmp(object->object_id, "cs_", 3) == 0;
-	NewStripeRequest request = {
-		.kind = is_session ? "get_checkout_session" : "get_payment_intent", .lane = STRIPE_LANE_RECONCILE, .method = "GET",
-		.path = psprintf(is_session ? "/v1/checkout/sessions/%s" : "/v1/payment_intents/%s", object->object_id), .params = "{}", .order_id = &object->order_id
-	};
-
-	enqueue_stripe_request(&request, now);
-}
-
-static void
-ask_refund(const AskedObject *object, TimestampTz now)
-{
-	NewStripeRequest request = {
-		.kind = "get_refund", .lane = STRIPE_LANE_RECONCILE, .method = "GET",
-		.path = psprintf("/v1/refunds/%s", object->object_id), .params = "{}", .order_id = &object->order_id
-	};
-
-	enqueue_stripe_request(&request, now);
-}
-
-static void
-ask_dispute(const AskedObject *object, TimestampTz now)
-{
-	NewStripeRequest request = {
-		.kind = "get_dispute", .lane = STRIPE_LANE_RECONCILE, .method = "GET",
-		.path = psprintf("/v1/disputes/%s", object->object_id), .params = "{\"expand\": [\"charge\"]}", .order_id = &object->order_id
-	};
-
-	enqueue_stripe_request(&request, now);
-}
-
 /* What somebody may wait for: which objects are due, and how Stripe is asked about one. */
 static const struct
 {
 	const char *name;
 	KeptPlan   *due;			/* object_id, order_id and how many checks are due, of (now, at most so many) */
-	void		(*ask) (const AskedObject *object, TimestampTz now);
+	void		(*fetch) (const char *object_id, const pg_uuid_t *order_id, int16 lane, TimestampTz now);
 }			sources[] = {
-	{"payments", &payments_to_ask, ask_payment},
-	{"refunds", &refunds_to_ask, ask_refund},
-	{"disputes", &disputes_to_ask, ask_dispute},
+	{"payments", &payments_to_ask, fetch_payment},
+	{"refunds", &refunds_to_ask, fetch_refund},
+	{"disputes", &disputes_to_ask, fetch_dispute},
 };
 
 /* Asks about the objects of a source that are due; how many. */
@@ -161,7 +127,7 @@ ask_source(int number, TimestampTz now)
 		values[2] = Int16GetDatum(objects[row].checks);
 		values[3] = TimestampTzGetDatum(now);
 		run_latest(&note_check, values, NULL);
-		sources[number].ask(&objects[row], now);
+		sources[number].fetch(objects[row].object_id, &objects[row].order_id, STRIPE_LANE_RECONCILE, now);
 	}
 	return (int64) rows;
 }

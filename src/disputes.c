@@ -118,21 +118,21 @@ suspension_reason(const char *dispute_id)
 
 /* Asks Stripe how a dispute stands, after another request or at once. */
 static void
-ask_about_dispute(const char *dispute_id, const pg_uuid_t *order_id, const pg_uuid_t *waits_for, TimestampTz now)
+ask_about_dispute(const char *dispute_id, const pg_uuid_t *order_id, int16 lane, const pg_uuid_t *waits_for, TimestampTz now)
 {
 	NewStripeRequest request = {
-		.kind = "get_dispute", .lane = STRIPE_LANE_URGENT, .method = "GET", .path = psprintf("/v1/disputes/%s", dispute_id),
+		.kind = "get_dispute", .lane = lane, .method = "GET", .path = psprintf("/v1/disputes/%s", dispute_id),
 		.params = "{\"expand\": [\"charge\"]}", .order_id = order_id, .waits_for = waits_for
 	};
 
 	enqueue_stripe_request(&request, now);
 }
 
-/* Stripe says something of a dispute: it is asked how it stands. order_id: NULL if its payment is not known. */
+/* Asks how a dispute stands. order_id: NULL if its payment is not known. */
 void
-fetch_dispute(const char *dispute_id, const pg_uuid_t *order_id, TimestampTz now)
+fetch_dispute(const char *dispute_id, const pg_uuid_t *order_id, int16 lane, TimestampTz now)
 {
-	ask_about_dispute(dispute_id, order_id, NULL, now);
+	ask_about_dispute(dispute_id, order_id, lane, NULL, now);
 }
 
 /* Reads what Stripe says of a dispute; false when that is not the whole. */
@@ -482,7 +482,7 @@ ask_for_payment_first(const Hearing *hearing)
 		.path = psprintf("/v1/payment_intents/%s", hearing->dispute.payment_intent_id), .params = "{}", .order_id = &hearing->order.order_id
 	};
 
-	ask_about_dispute(hearing->dispute.id, &hearing->order.order_id, enqueue_stripe_request(&request, hearing->now), hearing->now);
+	ask_about_dispute(hearing->dispute.id, &hearing->order.order_id, STRIPE_LANE_URGENT, enqueue_stripe_request(&request, hearing->now), hearing->now);
 }
 
 /* An order that people have decided about, for an OrderBatch. */
@@ -517,7 +517,7 @@ dispute_answered(const StripeAnswer *call)
 	if (!read_dispute(call->answer, &hearing.dispute))
 	{
 		/* applied late: of the answer only some fields are left */
-		fetch_dispute(answer_field(call, "id"), call->order_id, call->now);
+		fetch_dispute(answer_field(call, "id"), call->order_id, STRIPE_LANE_URGENT, call->now);
 		return;
 	}
 	/* of another's payment, or of one from before us */

@@ -522,7 +522,7 @@ extern bool order_of_payment(const char *object_id, pg_uuid_t *order_id);
 extern OrderOutcome payment_says(const pg_uuid_t *order_id, Jsonb *object, const char *source, TimestampTz now);
 extern OrderOutcome payment_failed(const pg_uuid_t *order_id, Jsonb *intent, const char *source, TimestampTz now);
 extern OrderOutcome session_failed(const pg_uuid_t *order_id, Jsonb *session, const char *source, TimestampTz now);
-extern void fetch_payment(const char *object_id, const pg_uuid_t *order_id, TimestampTz now);
+extern void fetch_payment(const char *object_id, const pg_uuid_t *order_id, int16 lane, TimestampTz now);
 
 /*-- ledger.c --*/
 
@@ -547,11 +547,15 @@ extern void judge_settlement(TimestampTz now);
 extern void refund_payment(const LockedOrder *order, const char *payment_intent_id, const char *reason, TimestampTz now);
 extern void settle_refunds(LockedOrder *order, const char *what, const char *source, const char *detail_json, TimestampTz now);
 extern void refunds_before_payment(LockedOrder *order, const char *source, TimestampTz now);
+
+/*-- refund_news.c --*/
+
+extern void fetch_refund(const char *stripe_refund_id, const pg_uuid_t *order_id, int16 lane, TimestampTz now);
 extern bool hear_refund_event(Jsonb *object, bool is_charge, pg_uuid_t *order_id, TimestampTz now);
 
 /*-- disputes.c --*/
 
-extern void fetch_dispute(const char *dispute_id, const pg_uuid_t *order_id, TimestampTz now);
+extern void fetch_dispute(const char *dispute_id, const pg_uuid_t *order_id, int16 lane, TimestampTz now);
 extern int	settle_decided_disputes(int max_orders, TimestampTz now);
 
 /*-- payouts.c --*/

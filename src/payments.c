@@ -135,23 +135,25 @@ project_objects(const pg_uuid_t *order_id, const char *payment_intent_id, const 
 	run_latest(&project_object, values, nulls);
 }
 
-/* Asks Stripe for something about an order's payment, before the buyers' own requests. */
+/* Asks Stripe to end an object that can be paid, before the buyers' own requests. */
 static void
-ask(const char *kind, const char *method, const char *path, const pg_uuid_t *order_id, TimestampTz now)
+ask_for_end(const char *kind, const char *path, const pg_uuid_t *order_id, TimestampTz now)
 {
-	NewStripeRequest request = {.kind = kind, .lane = STRIPE_LANE_URGENT, .method = method, .path = path, .params = "{}", .order_id = order_id};
+	NewStripeRequest request = {.kind = kind, .lane = STRIPE_LANE_URGENT, .method = "POST", .path = path, .params = "{}", .order_id = order_id};
 
 	enqueue_stripe_request(&request, now);
 }
 
 /* Asks how an object stands. */
 void
-fetch_payment(const char *object_id, const pg_uuid_t *order_id, TimestampTz now)
+fetch_payment(const char *object_id, const pg_uuid_t *order_id, int16 lane, TimestampTz now)
 {
+	NewStripeRequest request = {.kind = "get_payment_intent", .lane = lane, .method = "GET", .params = "{}", .order_id = order_id};
+
 	if (is_session(object_id))
-		ask("get_checkout_session", "GET", psprintf("/v1/checkout/sessions/%s", object_id), order_id, now);
-	else
-		ask("get_payment_intent", "GET", psprintf("/v1/payment_intents/%s", object_id), order_id, now);
+		request.kind = "get_checkout_session";
+	request.path = psprintf(is_session(object_id) ? "/v1/checkout/sessions/%s" : "/v1/payment_intents/%s", object_id);
+	enqueue_stripe_request(&request, now);
 }
 
 /*
@@ -190,9 +192,9 @@ cancel_payments(const LockedOrder *order, TimestampTz now)
 			continue;
 		/* a session that has made its PaymentIntent is complete: only that can be canceled */
 		if (is_session(objects[row]) && intents[row] == NULL)
-			ask("expire_checkout_session", "POST", psprintf("/v1/checkout/sessions/%s/expire", objects[row]), &order->order_id, now);
+			ask_for_end("expire_checkout_session", psprintf("/v1/checkout/sessions/%s/expire", objects[row]), &order->order_id, now);
 		else
-			ask("cancel_payment_intent", "POST", psprintf("/v1/payment_intents/%s/cancel", intents[row]), &order->order_id, now);
+			ask_for_end("cancel_payment_intent", psprintf("/v1/payment_intents/%s/cancel", intents[row]), &order->order_id, now);
 	}
 	return rows > 0 || (creating && run_latest(&creates_under_way, values, NULL) > 0);
 }
@@ -390,7 +392,7 @@ hear_session(LockedOrder *order, Jsonb *session, const char *source, TimestampTz
 	if (payment_status != NULL && run_latest(&payment_state, &values[1], NULL) > 0 && strcmp(row_text(0, 1), "succeeded") != 0 &&
 		(outcome == ORDER_MOVED || strcmp(payment_status, "paid") == 0))
 	{
-		fetch_payment(intent_id, &order->order_id, now);
+		fetch_payment(intent_id, &order->order_id, STRIPE_LANE_URGENT, now);
 		outcome = ORDER_MOVED;
 	}
 	return outcome;
@@ -539,7 +541,7 @@ void
 payment_cancel_failed(const StripeAnswer *call)
 {
 	if (call->order_id != NULL)
-		fetch_payment(object_of_path(call->request_id), call->order_id, call->now);
+		fetch_payment(object_of_path(call->request_id), call->order_id, STRIPE_LANE_URGENT, call->now);
 }
 
 /* What does not exist cannot be paid. */

@@ -56,9 +56,17 @@ KEPT_SURVEY(odd_payments,
 KEPT_SURVEY(orders_without_event,
 			"SELECT id, NULL::text FROM public.orders p WHERE p.event_id IS NULL AND p.type = 'event_ticket' AND p.status IN ('paid', 'partially_refunded', 'disputed') AND " PAYMENT("p") " IS NOT NULL");
 
+/* What candidates share with their tickets, of whatever event those are. */
+KEPT_PLAN(keys_of_orders,
+		  "SELECT stripe_payment_intent_id FROM public.orders WHERE id = ANY ($1) AND stripe_payment_intent_id IS NOT NULL UNION "
+		  "SELECT stripe_checkout_session_id FROM public.orders WHERE id = ANY ($1) AND stripe_checkout_session_id IS NOT NULL", UUIDARRAYOID);
+/* Nobody has an index on them: all tickets are read, once. */
+KEPT_SURVEY(tickets_of_keys,
+			"SELECT array_agg(k.id) FROM public.tickets k WHERE k.stripe_payment_intent_id = ANY ($1) OR k.stripe_checkout_session_id = ANY ($1)", TEXTARRAYOID);
+
 /*
- * The same orders with all their tickets, of whatever event. Of ours the lines
- * say how many there are; a payment that came too late never had any.
+ * The same orders with all their tickets, which are among those of $2. Of ours
+ * the lines say how many there are; a payment that came too late never had any.
  */
 KEPT_SURVEY(judge_orders,
 			"WITH o AS MATERIALIZED ("
@@ -68,10 +76,11 @@ KEPT_SURVEY(judge_orders,
 			"      ELSE e.state IN ('paid', 'partially_refunded') OR (e.state IN ('refunding', 'refunded', 'refund_failed') AND EXISTS (SELECT FROM ticketing.order_tickets k WHERE k.order_id = e.order_id)) END AS due, "
 			"    coalesce(e.state, p.status) = 'refunded' AS refunded "
 			"  FROM unnest($1) c (id) JOIN public.orders p ON p.id = c.id LEFT JOIN ticketing.orders e ON e.order_id = p.id), "
+			"k AS MATERIALIZED (SELECT k.* FROM public.tickets k WHERE k.id = ANY ($2)), "
 			"t AS MATERIALIZED ("
-			"  SELECT o.id AS order_id, k.id, k.status, k.purchase_amount_cents FROM o JOIN public.tickets k ON k.stripe_payment_intent_id = o.stripe_payment_intent_id "
+			"  SELECT o.id AS order_id, k.id, k.status, k.purchase_amount_cents FROM o JOIN k ON k.stripe_payment_intent_id = o.stripe_payment_intent_id "
 			"  UNION "
-			"  SELECT o.id, k.id, k.status, k.purchase_amount_cents FROM o JOIN public.tickets k ON k.stripe_checkout_session_id = o.stripe_checkout_session_id), "
+			"  SELECT o.id, k.id, k.status, k.purchase_amount_cents FROM o JOIN k ON k.stripe_checkout_session_id = o.stripe_checkout_session_id), "
 			"f AS (SELECT o.*, coalesce(n.issued, 0) AS issued, coalesce(n.standing, 0) AS standing, coalesce(n.valid, 0) AS valid, n.amount, n.amounts "
 			"  FROM o LEFT JOIN (SELECT order_id, count(*) AS issued, count(*) FILTER (WHERE status <> 'void') AS standing, count(*) FILTER (WHERE status IN ('active', 'scanned')) AS valid, "
 			"    sum(purchase_amount_cents) AS amount, count(purchase_amount_cents) AS amounts FROM t GROUP BY 1) n ON n.order_id = o.id) "
@@ -85,19 +94,20 @@ KEPT_SURVEY(judge_orders,
 			"  ('unpaid_with_tickets', NOT f.due AND NOT f.refunded AND f.valid > 0 AND f.standing <= coalesce(f.paid_for, f.standing)), "
 			"  ('amount_mismatch', f.due AND f.issued > 0 AND f.issued = coalesce(f.paid_for, f.issued) AND f.amounts = f.issued AND abs(f.amount - f.total_cents) > f.issued AND abs(f.amount - f.subtotal_cents) > f.issued)) v (kind, is_so) "
 			"WHERE v.is_so ORDER BY 2, 1",
-			UUIDARRAYOID);
+			UUIDARRAYOID, UUIDARRAYOID);
 
-/* Tickets of payments that no order has. */
+/* Tickets, among those of $2, of payments that no order has. */
 KEPT_SURVEY(judge_payments,
-			"WITH k AS MATERIALIZED (SELECT t.*, " PAYMENT("t") " AS payment FROM public.tickets t JOIN unnest($1) c (payment) ON " PAYMENT("t") " = c.payment WHERE t.status IN ('active', 'scanned')), "
-			"known AS MATERIALIZED (SELECT p.stripe_payment_intent_id, p.stripe_checkout_session_id FROM public.orders p WHERE p.type = 'event_ticket' "
-			"  AND (p.stripe_payment_intent_id IN (SELECT k.stripe_payment_intent_id FROM k) OR p.stripe_checkout_session_id IN (SELECT k.stripe_checkout_session_id FROM k WHERE k.stripe_checkout_session_id IS NOT NULL))) "
+			"WITH k AS MATERIALIZED (SELECT t.*, " PAYMENT("t") " AS payment FROM public.tickets t WHERE t.id = ANY ($2) AND " PAYMENT("t") " = ANY ($1) AND t.status IN ('active', 'scanned')), "
+			"known AS MATERIALIZED ("
+			"  SELECT p.stripe_payment_intent_id, p.stripe_checkout_session_id FROM k JOIN public.orders p USING (stripe_payment_intent_id) WHERE p.type = 'event_ticket' "
+			"  UNION ALL SELECT p.stripe_payment_intent_id, p.stripe_checkout_session_id FROM k JOIN public.orders p USING (stripe_checkout_session_id) WHERE p.type = 'event_ticket') "
 			"SELECT 'ticket_without_order', 'tickets/' || k.id, jsonb_build_object('payment', k.payment, 'event_id', k.event_id, 'ticket_type_id', k.ticket_type_id, 'user_id', k.user_id, "
 			"  'status', k.status, 'amount_cents', k.purchase_amount_cents)::text "
 			"FROM k WHERE (k.stripe_payment_intent_id IN (SELECT stripe_payment_intent_id FROM known WHERE stripe_payment_intent_id IS NOT NULL)) IS NOT TRUE "
 			"AND (k.stripe_checkout_session_id IN (SELECT stripe_checkout_session_id FROM known WHERE stripe_checkout_session_id IS NOT NULL)) IS NOT TRUE "
 			"AND NOT EXISTS (SELECT FROM ticketing.order_tickets n WHERE n.ticket_id = k.id) ORDER BY k.id",
-			TEXTARRAYOID);
+			TEXTARRAYOID, UUIDARRAYOID);
 
 /* Free tickets share no payment with their orders: of ours we know which they are, of others nobody does. */
 KEPT_SURVEY(free_orders,
@@ -231,6 +241,40 @@ compare_ranges(Reconciliation *run, Candidates *candidates)
 	}
 }
 
+/* The ids of all tickets that candidates may have. */
+static Datum
+tickets_of_candidates(Reconciliation *run, const Candidates *candidates)
+{
+	Datum		value = uuid_array(candidates->orders, candidates->order_count);
+	uint64		rows = run_latest(&keys_of_orders, &value, NULL);
+	Datum	   *keys = palloc(sizeof(Datum) * (rows + candidates->payment_count + 1));
+
+	for (uint64 row = 0; row < rows; row++)
+		keys[row] = CStringGetTextDatum(row_text(row, 1));
+	memcpy(keys + rows, candidates->payments, sizeof(Datum) * candidates->payment_count);
+	value = text_array(keys, (int) rows + candidates->payment_count);
+	run_latest(&tickets_of_keys, &value, NULL);
+	return row_is_null(0, 1) ? uuid_array(NULL, 0) : PointerGetDatum(DatumGetArrayTypePCopy(row_datum(0, 1)));
+}
+
+/* Looks at the candidates with all that is known of them. */
+static void
+judge_candidates(Reconciliation *run, const Candidates *candidates)
+{
+	Datum		values[2];
+
+	if (candidates->order_count + candidates->payment_count == 0)
+		return;
+	values[1] = tickets_of_candidates(run, candidates);
+	rest(run);
+	values[0] = uuid_array(candidates->orders, candidates->order_count);
+	if (candidates->order_count > 0)
+		compare(run, &judge_orders, values);
+	values[0] = text_array(candidates->payments, candidates->payment_count);
+	if (candidates->payment_count > 0)
+		compare(run, &judge_payments, values);
+}
+
 /* Compares what is shown of our orders, range by range, with what each state is shown as. */
 static void
 compare_shown(Reconciliation *run)
@@ -272,12 +316,7 @@ compare_everything(Reconciliation *run)
 
 	compare_ranges(run, &candidates);
 	keep_candidates(run, &candidates, run_latest(&orders_without_event, NULL, NULL));
-	value = uuid_array(candidates.orders, candidates.order_count);
-	if (candidates.order_count > 0)
-		compare(run, &judge_orders, &value);
-	value = text_array(candidates.payments, candidates.payment_count);
-	if (candidates.payment_count > 0)
-		compare(run, &judge_payments, &value);
+	judge_candidates(run, &candidates);
 	compare(run, &free_orders, NULL);
 	compare_shown(run);
 	value = TimestampTzGetDatum(run->now);

@@ -31,11 +31,11 @@ KEPT_PLAN(ask_without_reversal,
 		  "UPDATE ticketing.refunds SET reverses = false, stripe_request_id = $2, updated_at = $3 WHERE refund_id = $1", UUIDOID, UUIDOID, TIMESTAMPTZOID);
 
 /* Asks how a refund of ours stands. */
-static void
-ask_about_refund(const char *stripe_refund_id, const pg_uuid_t *order_id, TimestampTz now)
+void
+fetch_refund(const char *stripe_refund_id, const pg_uuid_t *order_id, int16 lane, TimestampTz now)
 {
 	NewStripeRequest request = {
-		.kind = "get_refund", .lane = STRIPE_LANE_URGENT, .method = "GET", .path = psprintf("/v1/refunds/%s", stripe_refund_id),
+		.kind = "get_refund", .lane = lane, .method = "GET", .path = psprintf("/v1/refunds/%s", stripe_refund_id),
 		.params = "{}", .order_id = order_id
 	};
 
@@ -121,7 +121,7 @@ hear_refund_event(Jsonb *object, bool is_charge, pg_uuid_t *order_id, TimestampT
 	else if (!find_refund(order_id, object, &refund))
 		ask_for_all_refunds(payment_intent_id, NULL, order_id, now);
 	else if (refund.stripe_refund_id != NULL)
-		ask_about_refund(refund.stripe_refund_id, order_id, now);
+		fetch_refund(refund.stripe_refund_id, order_id, STRIPE_LANE_URGENT, now);
 	/* without its answer yet: that will say how it stands */
 	return true;
 }

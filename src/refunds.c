@@ -309,7 +309,7 @@ refund_succeeded(LockedOrder *order, const Refund *refund, const char *stripe_re
 	{
 		/* the news of its payment is still to come: Stripe is asked, and refunds_before_payment goes on then */
 		order_log(&order->order_id, "refund_succeeded", order_state_name(order->state), order_state_name(order->state), source, detail_json, now);
-		fetch_payment(refund->payment_intent_id, &order->order_id, now);
+		fetch_payment(refund->payment_intent_id, &order->order_id, STRIPE_LANE_URGENT, now);
 		return;
 	}
 	ticket_ids = refunded_tickets(order, refund);

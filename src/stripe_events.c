@@ -149,7 +149,7 @@ about_payment(const StripeEvent *event, OrderOutcome (*says) (const pg_uuid_t *,
 	if (event->api_version != NULL && strcmp(event->api_version, stripe_api_version) != 0)
 	{
 		/* its fields may mean something else: the object is asked for in the version that we read */
-		fetch_payment(event->object_id, &order_id, now);
+		fetch_payment(event->object_id, &order_id, STRIPE_LANE_URGENT, now);
 		return (Settlement) {.state = "applied", .reason = "fetched", .has_order = true, .order_id = order_id};
 	}
 	return settled(&order_id, says(&order_id, event->object, event->id, now));
@@ -168,7 +168,7 @@ processing_event(const StripeEvent *event, TimestampTz now)
 	Settlement	settlement = about_payment(event, payment_says, now);
 
 	if (strcmp(settlement.state, "applied") == 0 && settlement.reason == NULL)
-		fetch_payment(event->object_id, &settlement.order_id, now);
+		fetch_payment(event->object_id, &settlement.order_id, STRIPE_LANE_URGENT, now);
 	return settlement;
 }
 
@@ -212,7 +212,7 @@ dispute_event(const StripeEvent *event, TimestampTz now)
 	}
 	else if (event->api_version == NULL || strcmp(event->api_version, stripe_api_version) == 0)
 		return ignored("not_ours");
-	fetch_dispute(event->object_id, settlement.has_order ? &settlement.order_id : NULL, now);
+	fetch_dispute(event->object_id, settlement.has_order ? &settlement.order_id : NULL, STRIPE_LANE_URGENT, now);
 	return settlement;
 }
 
@@ -401,7 +401,7 @@ ask_about_claimed_objects(int max_objects, TimestampTz now)
 		orders[row] = *DatumGetUUIDP(row_datum(row, 2));
 	}
 	for (uint64 row = 0; row < rows; row++)
-		fetch_payment(objects[row], &orders[row], now);
+		fetch_payment(objects[row], &orders[row], STRIPE_LANE_URGENT, now);
 }
 
 /* Settles parked events whose objects are known by now; returns how many objects. */
