@@ -182,9 +182,10 @@ book_payout(const Payout *payout, bool given_back, TimestampTz now)
 	LedgerKind	out = payout->amount_cents >= 0 ? LEDGER_PAYOUT : LEDGER_PAYOUT_FAILURE;
 	LedgerKind	back = payout->amount_cents >= 0 ? LEDGER_PAYOUT_FAILURE : LEDGER_PAYOUT;
 
-	ledger_book_payee(payout->account, payout->currency, payout->id, (const LedgerLine[]) {
-		{out, Abs(payout->amount_cents)}, {back, given_back ? Abs(payout->amount_cents) : 0}
-	}, 2, now);
+	int64		cents = llabs(payout->amount_cents);
+
+	ledger_book_payee(payout->account, payout->currency, payout->id,
+					  (const LedgerLine[]) {{out, cents}, {back, given_back ? cents : 0}}, 2, now);
 }
 
 static void

@@ -308,7 +308,7 @@ book_platform(TimestampTz now)
 	for (uint64 i = 0; i < rows; i++)
 	{
 		const Booking *booking = &bookings[i];
-		LedgerLine	line = {LEDGER_STRIPE_FEE, booking->amount_cents < 0 ? -booking->amount_cents : booking->amount_cents};
+		LedgerLine	line = {LEDGER_STRIPE_FEE, llabs(booking->amount_cents)};
 		bool		of_id = strcmp(booking->type, "stripe_fee") == 0;
 
 		if (strcmp(booking->type, "payout") == 0)
@@ -335,8 +335,8 @@ buyer_part(const Booking *booking, int64 cents)
 static bool
 book_unheard(const Booking *booking, TimestampTz now)
 {
-	int64		cents = booking->amount_cents < 0 ? -booking->amount_cents : booking->amount_cents;
-	int64		fee = booking->fee_cents < 0 ? -booking->fee_cents : booking->fee_cents;
+	int64		cents = llabs(booking->amount_cents);
+	int64		fee = llabs(booking->fee_cents);
 	LedgerLine	lines[2] = {{LEDGER_CHARGE, cents}, {LEDGER_CHARGE, 0}};
 
 	if (strcmp(booking->type, "payout") == 0 || strcmp(booking->type, "payout_failure") == 0)
