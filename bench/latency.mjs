@@ -53,7 +53,7 @@ tell('commit_p50_us', part(committed.sort((a, b) => a - b), 0.5));
 // Nanoseconds that the process has had a processor for.
 const busy = async (pid) => Number((await readFile(`/proc/${pid}/schedstat`, 'utf8')).split(' ')[0]);
 const backend = await sql(`SELECT pid FROM pg_stat_activity WHERE application_name = 'dvnt_stripe_relay' AND datname = current_database()`);
-// Seen from another database, so that only the relay's transactions are counted.
+// Seen from another database and without autovacuum, so that only the relay's transactions are counted.
 const database = process.env.PGDATABASE;
 process.env.PGDATABASE = 'postgres';
 const watcher = new Session();
@@ -63,11 +63,14 @@ const used = async () => ({
   backend: await busy(backend),
   transactions: Number(await watcher.query(`SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = '${database}'`)),
 });
+await watcher.query('ALTER SYSTEM SET autovacuum = off; SELECT pg_reload_conf()');
+await until(async () => (await watcher.query(`SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'autovacuum worker'`)) === '0', 'autovacuum rests', 60000);
 // What the calls before have left to be counted is counted.
 await new Promise((resolve) => setTimeout(resolve, 3000));
 const before = await used();
 await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
 const after = await used();
+await watcher.query('ALTER SYSTEM RESET autovacuum; SELECT pg_reload_conf()');
 await watcher.close();
 const idle = (after.at - before.at) / 1000;
 tell('transactions', ((after.transactions - before.transactions) / idle).toFixed(3));
