@@ -34,9 +34,10 @@ run_reconcile() {
   drop_database reconcile
 }
 
-# A run beside buyers, and buyers alone before and after it.
+# A run beside buyers, and buyers alone before and after it; those before them are forgotten.
 reconcile_beside() {
   local before
+  sql -c 'TRUNCATE ticketing.ticket_holds' -c 'SELECT ticketing.rebuild_stock(1)' >/dev/null
   sql -c CHECKPOINT
   hold_beside alone
   before=$(sql -c 'SELECT coalesce(max(id), 0) FROM ticketing.reconciliation_runs')

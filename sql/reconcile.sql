@@ -7,7 +7,7 @@ Result: payments, refunds and disputes, how many Stripe is asked about; event_pa
 Errors: 40001, 40P01: try again.
 Source: https://docs.stripe.com/api/events/list.';
 
-CREATE FUNCTION ticketing.reconcile_orders(max_findings integer DEFAULT 1000, pace double precision DEFAULT 0.13)
+CREATE FUNCTION ticketing.reconcile_orders(max_findings integer DEFAULT 1000, pace double precision DEFAULT 0.1)
 RETURNS TABLE (kind text, entity text, detail jsonb, repaired boolean, repair text)
 LANGUAGE c SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET work_mem = '64MB' SET lock_timeout = '2s' SET jit = off
 AS 'MODULE_PATHNAME', 'dvnt_reconcile_orders';
@@ -17,7 +17,7 @@ Arguments: max_findings, how many new findings are recorded, and how many repair
 Result: what is new, or was repaired in this run: kind; entity, as table/id; detail, the figures; repaired; repair, what was done, or why nothing was and what a person can do. No rows when nothing is new, or another session reconciles.
 Errors: PT400 bad_request (an argument is NULL or out of its range); 40001, 40P01: try again.';
 
-CREATE PROCEDURE ticketing.reconcile(max_findings integer DEFAULT 1000, pace double precision DEFAULT 0.13)
+CREATE PROCEDURE ticketing.reconcile(max_findings integer DEFAULT 1000, pace double precision DEFAULT 0.1)
 LANGUAGE c
 AS 'MODULE_PATHNAME', 'dvnt_reconcile';
 COMMENT ON PROCEDURE ticketing.reconcile(integer, double precision) IS
