@@ -219,14 +219,25 @@ peek_buckets(StripeBuckets *all, Datum *endpoints, int count, TimestampTz now)
 	read_buckets(all, run_latest(&read_some, &names, NULL), now);
 }
 
-/* Seconds until a token comes back; that of a call without an answer yet is expected when those of late came. */
+/*
+ * For how long calls will hold their tokens: between what they did of late,
+ * which a rush that slows everything makes long, and what the quickest did, as
+ * most will when the rush is over.
+ */
+static double
+expected_hold(const StripeBucket *bucket)
+{
+	return bucket->quickest > 0 ? (bucket->hold + WINDOW + bucket->quickest / 2) / 2 : bucket->hold;
+}
+
+/* Seconds until a token comes back; that of a call without an answer yet is expected when it has held it as others do. */
 static double
 comes_back_in(const StripeBucket *bucket, int64 slot, TimestampTz now)
 {
 	double		seconds = (double) (slot * SLOT_USECS - now) / USECS_PER_SEC;
 
 	if (seconds > WINDOW + (double) SLOT_USECS / USECS_PER_SEC)
-		seconds += bucket->hold - (CALL_LONGEST + WINDOW);
+		seconds += expected_hold(bucket) - (CALL_LONGEST + WINDOW);
 	return Max(seconds, 0);
 }
 
@@ -256,7 +267,7 @@ token_in(const StripeBuckets *all, const StripeBucket *bucket, int16 lane, doubl
 			wait = Max(wait, comes_back_in(bucket, slot, all->now));
 		place -= tokens;
 	}
-	return rounds * bucket->hold + wait;
+	return rounds * expected_hold(bucket) + wait;
 }
 
 /* Seconds until the pause of an endpoint ends. */
