@@ -551,7 +551,7 @@ extern void refunds_before_payment(LockedOrder *order, const char *source, Times
 /*-- refund_news.c --*/
 
 extern void fetch_refund(const char *stripe_refund_id, const pg_uuid_t *order_id, int16 lane, TimestampTz now);
-extern bool hear_refund_event(Jsonb *object, bool is_charge, pg_uuid_t *order_id, TimestampTz now);
+extern bool hear_refund_event(Jsonb *object, bool is_charge, const char *payment_intent_id, pg_uuid_t *order_id, TimestampTz now);
 
 /*-- disputes.c --*/
 

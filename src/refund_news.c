@@ -98,17 +98,16 @@ find_refund(const pg_uuid_t *order_id, Jsonb *object, Refund *refund)
 }
 
 /*
- * Stripe says something of refunds: if the payment is of an order of ours, it
- * is asked how they stand. False when it is not, or when nothing is new.
+ * Stripe says something of refunds: if the payment is known as an order's, it is
+ * asked how they stand. False when it is not.
  */
 bool
-hear_refund_event(Jsonb *object, bool is_charge, pg_uuid_t *order_id, TimestampTz now)
+hear_refund_event(Jsonb *object, bool is_charge, const char *payment_intent_id, pg_uuid_t *order_id, TimestampTz now)
 {
-	char	   *payment_intent_id = json_string_at(object, JSON_PATH("payment_intent"));
 	Refund		refund;
 	int64		refunded;
 
-	if (payment_intent_id == NULL || !order_of_payment(payment_intent_id, order_id))
+	if (!order_of_payment(payment_intent_id, order_id))
 		return false;
 	if (is_charge)
 	{
@@ -120,9 +119,9 @@ hear_refund_event(Jsonb *object, bool is_charge, pg_uuid_t *order_id, TimestampT
 	}
 	else if (!find_refund(order_id, object, &refund))
 		ask_for_all_refunds(payment_intent_id, NULL, order_id, now);
-	else if (refund.stripe_refund_id != NULL)
-		fetch_refund(refund.stripe_refund_id, order_id, STRIPE_LANE_URGENT, now);
-	/* without its answer yet: that will say how it stands */
+	else
+		/* also before the answer to its creation: Stripe may repeat one that is no longer so */
+		fetch_refund(json_string_at(object, JSON_PATH("id")), order_id, STRIPE_LANE_URGENT, now);
 	return true;
 }
 
@@ -169,17 +168,17 @@ hear_refund(LockedOrder *order, const Refund *refund, Jsonb *object, const char 
 void
 refund_answered(const StripeAnswer *call)
 {
-	char	   *stripe_refund_id = answer_field(call, "id");
 	Datum		request_id = UUIDPGetDatum(call->request_id);
-	Datum		stripe_id = CStringGetTextDatum(stripe_refund_id);
 	LockedOrder order;
 	Refund		refund;
 
+	(void) answer_field(call, "id");
 	(void) answer_field(call, "status");
 	lock_order(call->order_id, &order);
-	if (run_latest(&refund_of_request, &request_id, NULL) == 0 && run_latest(&refund_at_stripe, &stripe_id, NULL) == 0)
+	if (run_latest(&refund_of_request, &request_id, NULL) > 0)
+		read_refund(&refund);
+	else if (!find_refund(call->order_id, call->answer, &refund))
 		elog(ERROR, "no refund is asked for by request %s", uuid_text(call->request_id));
-	read_refund(&refund);
 	hear_refund(&order, &refund, call->answer, psprintf("request %s", uuid_text(call->request_id)), call->now);
 }
 

@@ -76,7 +76,7 @@ typedef struct StripeEvent
 	bool		livemode;
 	Jsonb	   *object;			/* what it is about; NULL if there is none */
 	char	   *object_id;
-	char	   *found_by;		/* the object by which its order is found: of a dispute its payment, else itself */
+	char	   *found_by;		/* the object by which its order is found: of a refund or dispute its payment, else itself */
 } StripeEvent;
 
 /* What became of an event. */
@@ -101,7 +101,7 @@ read_event(Jsonb *json, StripeEvent *event)
 	event->object = json_object_at(json, JSON_PATH("data", "object"));
 	event->object_id = json_string_at(json, JSON_PATH("data", "object", "id"));
 	event->found_by = event->object_id;
-	if (event->type != NULL && strncmp(event->type, "charge.dispute.", strlen("charge.dispute.")) == 0)
+	if (event->type != NULL && (strncmp(event->type, "charge.", strlen("charge.")) == 0 || strncmp(event->type, "refund.", strlen("refund.")) == 0))
 		event->found_by = json_string_at(json, JSON_PATH("data", "object", "payment_intent"));
 	return event->id != NULL;
 }
@@ -191,8 +191,12 @@ refund_event(const StripeEvent *event, TimestampTz now)
 	Settlement	settlement = {.state = "applied", .reason = "fetched", .has_order = true};
 	bool		is_charge = strcmp(event->type, "charge.refunded") == 0;
 
-	if (!hear_refund_event(event->object, is_charge, &settlement.order_id, now))
+	if (event->found_by == NULL)
 		return ignored("not_ours");
+	if (!is_stripe_id(event->object_id))
+		return ignored("no_object");
+	if (!hear_refund_event(event->object, is_charge, event->found_by, &settlement.order_id, now))
+		return unknown_payment(event);
 	return settlement;
 }
 

@@ -1,7 +1,7 @@
 -- Money that is given back: which tickets, how much, when, and what happens when it does not arrive.
 \ir support/setup.sql
 \ir support/orders.sql
-SELECT plan(116);
+SELECT plan(124);
 
 CREATE TEMP TABLE shop AS SELECT make_event(make_host('refunds')) AS event;
 -- The refund's answer as a line; and as an object at Stripe.
@@ -117,6 +117,13 @@ SELECT is(balances(id), 'buyer -5325, platform 650, organizer 4675', 'no money i
 SELECT is(refund(id, tickets(id, 1)), 'requested 2663 paid 1', 'who decides may try again') FROM bounced;
 SELECT is(carry(id, 'create_refund', 200, refund_object(id, 'succeeded', 2)), 'done: partially_refunded', 'and it arrives') FROM bounced;
 SELECT is(statuses(id), 'refunded active', 'then the ticket is refunded') FROM bounced;
+-- The answer to its creation was lost; until it is asked for again, which repeats the answer of then, the refund has failed.
+CREATE TEMP TABLE repeated AS SELECT paid_order('repeated') AS id;
+SELECT refund(id) FROM repeated \g /dev/null
+SELECT is(tell(id, 'refund.failed', refund_object(id, 'failed')), 'applied fetched: refunding', 'a refund fails before the answer to its creation is here') FROM repeated;
+SELECT is(carry(id, 'get_refund', 200, refund_object(id, 'failed', 1, '{"failure_reason": "declined"}')), 'done: refund_failed', 'it is asked how it stands all the same') FROM repeated;
+SELECT is(carry(id, 'create_refund', 200, refund_object(id, 'succeeded')), 'done: refund_failed', 'the repeated answer is not believed') FROM repeated;
+SELECT is(balances(id), 'buyer -2663, platform 326, organizer 2337', 'no money is counted as returned') FROM repeated;
 CREATE TEMP TABLE kept AS SELECT paid_order('kept', 2) AS id;
 SELECT refund(id) FROM kept \g /dev/null
 SELECT is(carry(id, 'create_refund', 402, '{"error": {"code": "charge_disputed"}}'), 'failed: refund_failed', 'Stripe refuses one') FROM kept;
@@ -161,6 +168,11 @@ SELECT carry(id, 'create_refund', 400, '{"error": {"code": "balance_insufficient
 SELECT is(carry(id, 'create_refund', 400, '{"error": {"code": "balance_insufficient"}}'), 'failed: refund_failed', 'nor has the platform the money: it has failed') FROM broke;
 
 -- ---- refunds that we have not made
+
+SELECT is(tell('refund.created', '{"id": "re_early", "object": "refund", "status": "succeeded", "amount": 1, "payment_intent": "pi_of_a_session"}'), 'parked unknown_object', 'of a payment that is not known yet a refund waits for it');
+SELECT is(tell('charge.refunded', '{"id": "ch_early", "object": "charge", "amount_refunded": 1, "payment_intent": "pi_of_a_session"}'), 'parked unknown_object', 'so does what its charge says');
+SELECT is(tell('refund.created', '{"id": "re_old", "object": "refund", "status": "succeeded", "amount": 1, "payment_intent": null}'), 'ignored not_ours', 'one of no payment is not ours');
+SELECT is(tell('refund.created', '{"id": "../x", "object": "refund", "status": "succeeded", "amount": 1, "payment_intent": "pi_of_a_session"}'), 'ignored no_object', 'nor one whose id is none');
 
 CREATE TEMP TABLE dashboard AS SELECT paid_order('dashboard', 2) AS id;
 SELECT is(tell(id, 'refund.created', dashboard_refund(id, 're_d1', 1000)), 'applied fetched: paid', 'somebody gave something back at Stripe') FROM dashboard;
