@@ -103,7 +103,7 @@ static const struct
 {
 	const char *name;
 	KeptPlan   *due;			/* object_id, order_id and how many checks are due, of (now, at most so many) */
-	void		(*fetch) (const char *object_id, const pg_uuid_t *order_id, int16 lane, TimestampTz now);
+	pg_uuid_t  *(*fetch) (const char *object_id, const pg_uuid_t *order_id, int16 lane, TimestampTz now);
 }			sources[] = {
 	{"payments", &payments_to_ask, fetch_payment},
 	{"refunds", &refunds_to_ask, fetch_refund},

@@ -117,7 +117,7 @@ suspension_reason(const char *dispute_id)
 }
 
 /* Asks Stripe how a dispute stands, after another request or at once. */
-static void
+static pg_uuid_t *
 ask_about_dispute(const char *dispute_id, const pg_uuid_t *order_id, int16 lane, const pg_uuid_t *waits_for, TimestampTz now)
 {
 	NewStripeRequest request = {
@@ -125,14 +125,14 @@ ask_about_dispute(const char *dispute_id, const pg_uuid_t *order_id, int16 lane,
 		.params = "{\"expand\": [\"charge\"]}", .order_id = order_id, .waits_for = waits_for
 	};
 
-	enqueue_stripe_request(&request, now);
+	return enqueue_stripe_request(&request, now);
 }
 
-/* Asks how a dispute stands. order_id: NULL if its payment is not known. */
-void
+/* Asks how a dispute stands. order_id: NULL if its payment is not known. Returns the request's id. */
+pg_uuid_t *
 fetch_dispute(const char *dispute_id, const pg_uuid_t *order_id, int16 lane, TimestampTz now)
 {
-	ask_about_dispute(dispute_id, order_id, lane, NULL, now);
+	return ask_about_dispute(dispute_id, order_id, lane, NULL, now);
 }
 
 /* Reads what Stripe says of a dispute; false when that is not the whole. */
@@ -477,12 +477,10 @@ hear_dispute(Hearing *hearing)
 static void
 ask_for_payment_first(const Hearing *hearing)
 {
-	NewStripeRequest request = {
-		.kind = "get_payment_intent", .lane = STRIPE_LANE_URGENT, .method = "GET",
-		.path = psprintf("/v1/payment_intents/%s", hearing->dispute.payment_intent_id), .params = "{}", .order_id = &hearing->order.order_id
-	};
+	const pg_uuid_t *order_id = &hearing->order.order_id;
 
-	ask_about_dispute(hearing->dispute.id, &hearing->order.order_id, STRIPE_LANE_URGENT, enqueue_stripe_request(&request, hearing->now), hearing->now);
+	ask_about_dispute(hearing->dispute.id, order_id, STRIPE_LANE_URGENT,
+					  fetch_payment(hearing->dispute.payment_intent_id, order_id, STRIPE_LANE_URGENT, hearing->now), hearing->now);
 }
 
 /* An order that people have decided about, for an OrderBatch. */

@@ -522,7 +522,7 @@ extern bool order_of_payment(const char *object_id, pg_uuid_t *order_id);
 extern OrderOutcome payment_says(const pg_uuid_t *order_id, Jsonb *object, const char *source, TimestampTz now);
 extern OrderOutcome payment_failed(const pg_uuid_t *order_id, Jsonb *intent, const char *source, TimestampTz now);
 extern OrderOutcome session_failed(const pg_uuid_t *order_id, Jsonb *session, const char *source, TimestampTz now);
-extern void fetch_payment(const char *object_id, const pg_uuid_t *order_id, int16 lane, TimestampTz now);
+extern pg_uuid_t *fetch_payment(const char *object_id, const pg_uuid_t *order_id, int16 lane, TimestampTz now);
 
 /*-- ledger.c --*/
 
@@ -550,12 +550,12 @@ extern void refunds_before_payment(LockedOrder *order, const char *source, Times
 
 /*-- refund_news.c --*/
 
-extern void fetch_refund(const char *stripe_refund_id, const pg_uuid_t *order_id, int16 lane, TimestampTz now);
+extern pg_uuid_t *fetch_refund(const char *stripe_refund_id, const pg_uuid_t *order_id, int16 lane, TimestampTz now);
 extern bool hear_refund_event(Jsonb *object, bool is_charge, const char *payment_intent_id, pg_uuid_t *order_id, TimestampTz now);
 
 /*-- disputes.c --*/
 
-extern void fetch_dispute(const char *dispute_id, const pg_uuid_t *order_id, int16 lane, TimestampTz now);
+extern pg_uuid_t *fetch_dispute(const char *dispute_id, const pg_uuid_t *order_id, int16 lane, TimestampTz now);
 extern int	settle_decided_disputes(int max_orders, TimestampTz now);
 
 /*-- payouts.c --*/

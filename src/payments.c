@@ -144,8 +144,8 @@ ask_for_end(const char *kind, const char *path, const pg_uuid_t *order_id, Times
 	enqueue_stripe_request(&request, now);
 }
 
-/* Asks how an object stands. */
-void
+/* Asks how an object stands. Returns the request's id. */
+pg_uuid_t *
 fetch_payment(const char *object_id, const pg_uuid_t *order_id, int16 lane, TimestampTz now)
 {
 	NewStripeRequest request = {.kind = "get_payment_intent", .lane = lane, .method = "GET", .params = "{}", .order_id = order_id};
@@ -153,7 +153,7 @@ fetch_payment(const char *object_id, const pg_uuid_t *order_id, int16 lane, Time
 	if (is_session(object_id))
 		request.kind = "get_checkout_session";
 	request.path = psprintf(is_session(object_id) ? "/v1/checkout/sessions/%s" : "/v1/payment_intents/%s", object_id);
-	enqueue_stripe_request(&request, now);
+	return enqueue_stripe_request(&request, now);
 }
 
 /*

@@ -30,8 +30,8 @@ KEPT_PLAN(known_refunded,
 KEPT_PLAN(ask_without_reversal,
 		  "UPDATE ticketing.refunds SET reverses = false, stripe_request_id = $2, updated_at = $3 WHERE refund_id = $1", UUIDOID, UUIDOID, TIMESTAMPTZOID);
 
-/* Asks how a refund of ours stands. */
-void
+/* Asks how a refund of ours stands. Returns the request's id. */
+pg_uuid_t *
 fetch_refund(const char *stripe_refund_id, const pg_uuid_t *order_id, int16 lane, TimestampTz now)
 {
 	NewStripeRequest request = {
@@ -39,7 +39,7 @@ fetch_refund(const char *stripe_refund_id, const pg_uuid_t *order_id, int16 lane
 		.params = "{}", .order_id = order_id
 	};
 
-	enqueue_stripe_request(&request, now);
+	return enqueue_stripe_request(&request, now);
 }
 
 /* Asks for all refunds of a payment: among them are some that we have not made. */
